@@ -1,0 +1,87 @@
+# medportal. `make run` starts the demonstration, `make test` runs the tests.
+# Works with GNU make 3.81 and a POSIX shell.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+HOSPITAL_PORT ?= 8443
+LABORATORY_PORT ?= 8444
+EXCHANGE_PORT ?= 4000
+PYTEST_ARGS ?=
+
+.PHONY: run test sure format lint types contracts coverage lock system-packages bench clean check-python
+
+run: $(VENV)/.installed
+	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
+		--laboratory-port $(LABORATORY_PORT) --exchange-port $(EXCHANGE_PORT)
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Everything that CI runs.
+sure: format-check lint types contracts coverage
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+format-check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --cov-report=term-missing:skip-covered --cov=medportal $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench
+
+check-python:
+	@test -n "$(PYTHON)" || { \
+		echo "medportal needs Python 3.11, 3.12 or 3.13, and found none."; \
+		echo "On Debian 12, Ubuntu 24.04 or newer: sudo apt install python3 python3-venv"; \
+		echo "On macOS: install it from python.org, or: brew install python@3.13"; \
+		exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "This Python cannot make virtual environments."; \
+		echo "On Debian and Ubuntu: sudo apt install python3-venv"; \
+		exit 1; }
+
+$(VENV)/bin/python:
+	@$(MAKE) --no-print-directory check-python
+	@echo "Making the virtual environment ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml
+	@echo "Installing medportal and what it needs (once, some minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "Installing what the tests need (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Refresh both lock files from pyproject.toml. They hold hashes and no index address.
+lock: $(VENV)/.installed-dev
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+		--upgrade --quiet -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+		--upgrade --quiet --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+# What the full test run needs besides Python (Debian and Ubuntu, as root).
+system-packages:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

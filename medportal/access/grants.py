@@ -1,0 +1,50 @@
+"""Grants: the proof that a decision allowed one person one thing about one patient.
+
+Whoever opens clinical content takes a :class:`Grant`, so that no path to it exists that
+did not pass the decision. Only :func:`mint` makes one.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from medportal.access.decisions import Decision
+from medportal.access.errors import NotPermitted
+from medportal.core.identity import Identity
+from medportal.core.permissions import Permission
+from medportal.core.reasons import Reason
+
+_MINT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One person may use one permission on one patient, and why."""
+
+    identity: Identity
+    permission: Permission
+    patient_id: str
+    record_id: str | None
+    because: tuple[Reason, ...]
+    at: datetime
+    _by: object = None
+
+    def __post_init__(self) -> None:
+        """Refuse to exist unless minted."""
+        if self._by is not _MINT:
+            raise NotPermitted("a grant is minted by access alone")
+
+
+def mint(
+    identity: Identity | None,
+    decision: Decision,
+    permission: Permission,
+    patient_id: str,
+    now: datetime,
+    record_id: str | None = None,
+) -> Grant:
+    """Return a grant; raises ``NotPermitted`` if the decision does not give the permission."""
+    if identity is None or not decision.allows(permission):
+        raise NotPermitted(permission)
+    return Grant(
+        identity, permission, patient_id, record_id, decision.because[permission], now, _MINT
+    )

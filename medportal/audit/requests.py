@@ -1,0 +1,67 @@
+"""``request.audit``: put an event on the request's tail, so that it commits before the page.
+
+An event that cannot be written makes the request an error: no audit, no read.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyramid.request import Request
+from sqlalchemy.orm import Session
+
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event, Outcome
+
+
+def includeme(config: Any) -> None:
+    """Register the request method."""
+    config.add_request_method(audit, "audit")
+
+
+def audit(
+    request: Request,
+    action: Action,
+    outcome: Outcome = Outcome.ALLOWED,
+    *,
+    actor: str | None = None,
+    patient: str | None = None,
+    object: str | None = None,
+    reasons: Iterable[str] = (),
+    details: Mapping[str, str | int] | None = None,
+) -> None:
+    """Record what this request did; the actor is whoever is signed in, unless given."""
+    event = event_of(
+        request,
+        action,
+        outcome,
+        actor=actor,
+        patient=patient,
+        object=object,
+        reasons=reasons,
+        details=details,
+    )
+
+    def write(session: Session) -> None:
+        append(session, event)
+
+    request.tail.append(write)
+
+
+def event_of(
+    request: Request,
+    action: Action,
+    outcome: Outcome,
+    *,
+    actor: str | None = None,
+    **rest: Any,
+) -> Event:
+    """Return the event of a request, without writing it."""
+    identity = request.identity
+    return Event.create(
+        action,
+        outcome,
+        now=request.now,
+        actor=actor or (identity.person_id if identity else None),
+        session=identity.session_id if identity else None,
+        **rest,
+    )

@@ -1,0 +1,403 @@
+"""The command line: ``medportal [--config FILE] [--set NAME=VALUE] NOUN VERB``.
+
+Every noun understands ``--json``. Errors that an operator can mend are one line each on
+standard error, exit status 2, without a trace.
+"""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from pyramid.paster import get_appsettings
+from rich.console import Console
+from rich.table import Table
+
+from medportal.core.clock import utcnow
+from medportal.core.errors import MedportalError
+from medportal.logs import configure_logging
+from medportal.settings import Settings, parse_settings
+from medportal.tenancy.registry import TenantRegistry
+
+DEFAULT_CONFIG = "development.ini"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every command gets: the ini file and its variables, parsed when asked for."""
+
+    config: Path
+    options: dict[str, str]
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """Return the settings. Raises ``ConfigurationError`` with every problem."""
+        return parse_settings(get_appsettings(str(self.config), options=dict(self.options)))
+
+    def show(self, rows: list[dict[str, Any]], title: str) -> None:
+        """Print rows as JSON lines or as a table."""
+        if self.as_json:
+            for row in rows:
+                click.echo(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str))
+            return
+        table = Table(*(rows[0] if rows else ["-"]), title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        Console().print(table)
+
+
+class _Group(click.Group):
+    """Turns errors that medportal names into lines for an operator."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MedportalError as error:
+            for problem in getattr(error, "problems", (str(error),)):
+                click.echo(f"medportal: {problem}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The ini file.",
+)
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="An ini variable.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.pass_context
+def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool) -> None:
+    """Operate medportal."""
+    configure_logging()
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter("write NAME=VALUE", param_hint="--set")
+        options[name] = value
+    ctx.obj = Context(config.resolve(), options, as_json)
+
+
+@main.group()
+def tenant() -> None:
+    """Institutions: check their files, migrate their databases."""
+
+
+@tenant.command("check")
+@click.pass_obj
+def tenant_check(context: Context) -> None:
+    """Check every tenant file; says every mistake at once."""
+    tenants = context.settings().tenants.values()
+    context.show(
+        [
+            {"tenant": t.id, "kind": str(t.kind), "hosts": ", ".join(t.hostnames), "state": "ok"}
+            for t in tenants
+        ],
+        "Tenants",
+    )
+
+
+@tenant.command("migrate")
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def tenant_migrate(context: Context, names: tuple[str, ...]) -> None:
+    """Bring the databases of the named tenants (or all) to this code's schema."""
+    from medportal.ops.institution import migrate_database
+
+    settings = context.settings()
+    rows = []
+    for name in names or settings.tenants:
+        migrate_database(settings.tenant(name))
+        rows.append({"tenant": name, "state": "current"})
+    context.show(rows, "Databases")
+
+
+@main.group()
+def keys() -> None:
+    """Keys and certificates of an institution."""
+
+
+@keys.command("init")
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def keys_init(context: Context, names: tuple[str, ...]) -> None:
+    """Make every key that is missing; safe to run again."""
+    from medportal.ops.institution import create_keys
+
+    settings = context.settings()
+    rows = [
+        {
+            "tenant": name,
+            "made": ", ".join(create_keys(settings, settings.tenant(name), utcnow())) or "nothing",
+        }
+        for name in names or settings.tenants
+    ]
+    context.show(rows, "Keys")
+
+
+@keys.command("status")
+@click.argument("name")
+@click.pass_obj
+def keys_status(context: Context, name: str) -> None:
+    """List the certified keys with their ends."""
+    from medportal.keys import Places
+    from medportal.pki.ca import inventory
+
+    settings = context.settings()
+    directory = Places(settings.home(settings.tenant(name).id)).pki
+    context.show(
+        [
+            {
+                "purpose": str(info.purpose),
+                "until": info.not_after.isoformat(),
+                "renew": info.renew_at.isoformat(),
+            }
+            for info in inventory(directory)
+        ],
+        f"Keys of {name}",
+    )
+
+
+@main.group()
+def partner() -> None:
+    """Partners: exchange descriptors, trust, revoke."""
+
+
+@partner.command("export")
+@click.argument("name")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.pass_obj
+def partner_export(context: Context, name: str, output: Path) -> None:
+    """Write an institution's signed descriptor to a file for its partners."""
+    from medportal.ops.institution import descriptor_of
+    from medportal.pki.partners import fingerprint, read_descriptor
+
+    settings = context.settings()
+    data = descriptor_of(settings, settings.tenant(name), utcnow())
+    output.write_bytes(data)
+    said = fingerprint(read_descriptor(data, utcnow()))
+    context.show([{"file": str(output), "fingerprint": said}], "Descriptor")
+
+
+@partner.command("trust")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--fingerprint", "expected", help="As the partner read it out; asked for if absent.")
+@click.pass_obj
+def partner_trust(context: Context, name: str, file: Path, expected: str | None) -> None:
+    """Trust the institution of a descriptor after comparing its fingerprint."""
+    from medportal.keys import Places
+    from medportal.pki.partners import fingerprint, read_descriptor, trust
+
+    settings = context.settings()
+    home = Places(settings.home(settings.tenant(name).id))
+    descriptor = read_descriptor(file.read_bytes(), utcnow())
+    said = fingerprint(descriptor)
+    if expected is None:
+        click.echo(f"{descriptor.institution}: {said}", err=True)
+        click.confirm("Has the partner read out exactly this fingerprint?", abort=True, err=True)
+    elif expected.split() != said.split():
+        raise click.ClickException("the fingerprint is another one: do not trust this file")
+    known = trust(home.pki, descriptor, utcnow())
+    context.show([{"partner": known.institution, "fingerprint": said}], "Trusted")
+
+
+@partner.command("list")
+@click.argument("name")
+@click.pass_obj
+def partner_list(context: Context, name: str) -> None:
+    """List the partners of an institution."""
+    from medportal.keys import Places
+    from medportal.pki.partners import TrustStore
+
+    settings = context.settings()
+    directory = Places(settings.home(settings.tenant(name).id)).pki
+    context.show(
+        [
+            {
+                "partner": p.institution,
+                "endpoint": p.endpoint or "",
+                "revoked": p.revoked,
+                "fingerprint": p.fingerprint,
+            }
+            for p in TrustStore(directory).partners()
+        ],
+        f"Partners of {name}",
+    )
+
+
+@partner.command("revoke")
+@click.argument("name")
+@click.argument("institution")
+@click.option("--reason", required=True, help="A short code, such as key-stolen.")
+@click.pass_obj
+def partner_revoke(context: Context, name: str, institution: str, reason: str) -> None:
+    """Stop trusting a partner at once, open connections included."""
+    from medportal.keys import Places
+    from medportal.pki.partners import revoke_partner
+
+    settings = context.settings()
+    directory = Places(settings.home(settings.tenant(name).id)).pki
+    revoke_partner(directory, institution, utcnow(), reason)
+    context.show([{"partner": institution, "revoked": True}], "Revoked")
+
+
+@main.group()
+def demo() -> None:
+    """The demonstration."""
+
+
+@demo.command("prepare")
+@click.option("--hospital-url", required=True)
+@click.option("--laboratory-url", required=True)
+@click.pass_obj
+def demo_prepare(context: Context, hospital_url: str, laboratory_url: str) -> None:
+    """Make keys, databases, partners and data for a demonstration; safe to run again."""
+    from medportal.ops.prepare import prepare
+
+    urls = {"hospital": hospital_url, "laboratory": laboratory_url}
+    accounts = prepare(context.settings(), urls, say=_say)
+    context.show([{"accounts": len(accounts)}], "Demonstration")
+
+
+@main.group()
+def audit() -> None:
+    """The audit log."""
+
+
+@audit.command("verify")
+@click.argument("name")
+@click.pass_obj
+def audit_verify(context: Context, name: str) -> None:
+    """Check the whole log of an institution; names the first event that is not right."""
+    from medportal.ops.audit import verify_tenant_log
+
+    settings = context.settings()
+    registry = TenantRegistry(settings.tenants)
+    report = verify_tenant_log(settings, settings.tenant(name), registry.database(name))
+    context.show([report.row], f"Audit log of {name}")
+    if not report.is_whole:
+        sys.exit(1)
+
+
+@audit.command("export")
+@click.argument("name")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.pass_obj
+def audit_export(context: Context, name: str, output: Path) -> None:
+    """Write the log and its heads as JSON Lines, to be verified elsewhere."""
+    from medportal.ops.audit import export_tenant_log
+
+    settings = context.settings()
+    registry = TenantRegistry(settings.tenants)
+    lines = export_tenant_log(settings.tenant(name), registry.database(name), output)
+    context.show([{"file": str(output), "lines": lines}], "Exported")
+
+
+@main.group()
+def staff() -> None:
+    """Staff."""
+
+
+@staff.command("create-admin")
+@click.argument("name")
+@click.option("--number", prompt="Citizen card number")
+@click.option("--person", prompt="Name")
+@click.option("--birth-date", prompt="Date of birth (YYYY-MM-DD)")
+@click.pass_obj
+def create_admin(context: Context, name: str, number: str, person: str, birth_date: str) -> None:
+    """Register the first admin and print the code with which the account is activated."""
+    from medportal.ops.people import register_admin
+
+    settings = context.settings()
+    registry = TenantRegistry(settings.tenants)
+    code = register_admin(
+        settings.tenant(name), registry.database(name), number, person, birth_date, utcnow()
+    )
+    context.show([{"tenant": name, "activation_code": code}], "Admin")
+
+
+@main.group()
+def transfer() -> None:
+    """The exchange of records with partners."""
+
+
+@transfer.command("receive")
+@click.argument("name")
+@click.pass_obj
+def transfer_receive(context: Context, name: str) -> None:
+    """Accept records from partners until SIGTERM."""
+    from medportal.ops.transfer import receive
+
+    settings = context.settings()
+    receive(settings, settings.tenant(name))
+
+
+@transfer.command("send")
+@click.argument("name")
+@click.pass_obj
+def transfer_send(context: Context, name: str) -> None:
+    """Drain the outbox until SIGTERM."""
+    from medportal.ops.transfer import send
+
+    settings = context.settings()
+    send(settings, settings.tenant(name))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def jobs(context: Context, names: tuple[str, ...]) -> None:
+    """File what arrived, sign the audit log, keep house, until SIGTERM."""
+    from medportal.jobs import Jobs
+
+    settings = context.settings()
+    registry = TenantRegistry(settings.tenants)
+    loops = [
+        Jobs(settings, settings.tenant(name), registry.database(name)).run
+        for name in names or settings.tenants
+    ]
+    _run_until_stopped(loops)
+
+
+def _run_until_stopped(loops: list[Callable[[threading.Event], None]]) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    threads = [threading.Thread(target=loop, args=(stop,)) for loop in loops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        # A bounded wait lets Python handle signals between the waits.
+        while thread.is_alive():
+            thread.join(0.5)
+
+
+@main.command("run")
+@click.option("--hospital-port", type=click.IntRange(1, 65535), default=8443, show_default=True)
+@click.option("--laboratory-port", type=click.IntRange(1, 65535), default=8444, show_default=True)
+@click.option("--exchange-port", type=click.IntRange(1, 65535), default=4000, show_default=True)
+@click.pass_obj
+def run_demonstration(
+    context: Context, hospital_port: int, laboratory_port: int, exchange_port: int
+) -> None:
+    """Prepare the demonstration, start every process and keep them running until Ctrl-C."""
+    from medportal.ops.demonstration import Ports, run
+
+    sys.exit(run(context, Ports(hospital_port, laboratory_port, exchange_port), say=_say))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Every permission there is, ``scope:resource:action`` (PURE).
+
+A role's catalogue entry in ``tenants/*.toml`` maps a permission to a :class:`Reach`.
+"""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """What may be done, in one list that a privacy officer can read."""
+
+    HOME_VIEW = "portal:home:view"
+    ACCOUNT_CHANGE = "account:password:change"
+    PATIENTS_LIST = "patients:list:view"
+    PATIENTS_REGISTER = "patients:registry:register"
+    PATIENT_SEE = "patient:summary:view"
+    PATIENT_BED = "patient:bed:view"
+    PATIENT_DEMOGRAPHICS = "patient:demographics:view"
+    CARE_MANAGE = "patient:care:manage"
+    RECORD_LIST = "patient:records:list"
+    RECORD_READ = "patient:record:read"
+    RECORD_CREATE = "patient:record:create"
+    DELIVERY_FOLLOW = "delivery:state:view"
+    DELIVERIES_VIEW = "delivery:queue:view"
+    AUDIT_VIEW = "audit:log:view"
+
+
+class Reach(StrEnum):
+    """Over whom a role holds a permission."""
+
+    ANY = "any"
+    ASSIGNED = "assigned"
+    OWN = "own"

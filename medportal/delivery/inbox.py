@@ -1,0 +1,385 @@
+"""The inbox: what partners handed over, and the receipts that they got for it.
+
+Everything is keyed by (sender, transfer id). The receiver registers verified arrivals in
+groups; a transfer id that is already there is data, not an error: the same digest gets the
+receipt it already had, another digest is a conflict. ``medportal-jobs`` (intake) then opens each
+item and files it, in one transaction with ``mark_filed``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from medportal.core.ids import is_id
+from medportal.delivery.dialect import insert_or
+from medportal.delivery.errors import MalformedDelivery, NotAwaiting
+from medportal.delivery.models import Inbox, ReceiptCounter
+from medportal.delivery.states import DeliveryReason, Outcome
+
+
+class Awaiting(StrEnum):
+    """What an inbox item waits for."""
+
+    INTAKE = "intake"
+    PERSON = "person"
+
+
+class Result(StrEnum):
+    """What registering one arrival came to."""
+
+    NEW = "new"
+    ALREADY = "already"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified delivery about to be registered.
+
+    ``outcome`` is what verification decided; it becomes ``DUPLICATE`` if the same content has
+    been registered under another transfer id. ``sealed`` opens with the inbox key; a rejected
+    arrival has none. ``patient_id`` is the patient whom the pseudonym names here.
+    """
+
+    sender: str
+    tid: str
+    digest: bytes
+    pseudonym: bytes = field(repr=False)
+    key_id: str
+    outcome: Outcome
+    reason: DeliveryReason
+    patient_id: str | None
+    sealed: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the receipt for one transfer states, and the receipt itself once it is signed."""
+
+    sender: str
+    tid: str
+    digest: bytes
+    outcome: Outcome
+    reason: DeliveryReason
+    sequence: int
+    at: datetime
+    receipt: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """The result for one arrival. A conflict has no grant: its digest has no receipt."""
+
+    sender: str
+    tid: str
+    result: Result
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxItem:
+    """An item for intake or for a person."""
+
+    sender: str
+    tid: str
+    digest: bytes
+    patient_id: str | None
+    pseudonym: bytes = field(repr=False)
+    key_id: str
+    sealed: bytes = field(repr=False)
+    outcome: Outcome
+    reason: DeliveryReason
+    sequence: int
+    received_at: datetime
+
+
+SignReceipt = Callable[[Grant], bytes]
+_Key = tuple[str, str]
+
+
+# Registering, the receiver's part
+
+
+def find_receipt(session: Session, sender: str, tid: str) -> Grant | None:
+    """Return what has been granted for a transfer, if it is known.
+
+    Compare its digest before handing it out: the same transfer id with another digest is a
+    conflict.
+    """
+    return _grants(session, sender, [tid]).get((sender, tid))
+
+
+def register(
+    session: Session,
+    arrivals: Sequence[Arrival],
+    now: datetime,
+    sign: SignReceipt | None = None,
+) -> list[Registration]:
+    """Register a group of arrivals, of any senders; return one result each, in their order.
+
+    With ``sign`` each receipt is signed and stored in the same transaction. Nothing here is
+    granted before the caller has committed. Senders are locked in the order of their names, so
+    two groups cannot deadlock.
+
+    Raises ``MalformedDelivery`` for an arrival of the wrong shape.
+    """
+    for arrival in arrivals:
+        _check(arrival)
+    granted: dict[_Key, Registration] = {}
+    by_sender = sorted(arrivals, key=lambda arrival: arrival.sender)
+    for sender, group in groupby(by_sender, key=lambda arrival: arrival.sender):
+        granted |= _register_of(session, sender, list(group), now, sign)
+    return [_answer(arrival, granted[_key(arrival)]) for arrival in arrivals]
+
+
+def _check(arrival: Arrival) -> None:
+    if not is_id(arrival.tid) or len(arrival.digest) != 32 or len(arrival.pseudonym) != 32:
+        raise MalformedDelivery("an arrival has the wrong shape")
+    holds = arrival.outcome is not Outcome.REJECTED
+    if holds != bool(arrival.sealed):
+        raise MalformedDelivery("content must be there unless the arrival is rejected")
+    if arrival.outcome is Outcome.REGISTERED and arrival.patient_id is None:
+        raise MalformedDelivery("a registered arrival must name its patient")
+
+
+def _key(arrival: Arrival) -> _Key:
+    return arrival.sender, arrival.tid
+
+
+def _register_of(
+    session: Session,
+    sender: str,
+    arrivals: Sequence[Arrival],
+    now: datetime,
+    sign: SignReceipt | None,
+) -> dict[_Key, Registration]:
+    last = _lock_counter(session, sender)
+    known = _grants(session, sender, [arrival.tid for arrival in arrivals])
+    fresh = {_key(arrival): arrival for arrival in reversed(arrivals) if _key(arrival) not in known}
+    in_order = [fresh[key] for key in dict.fromkeys(map(_key, arrivals)) if key in fresh]
+    made = _insert(session, sender, in_order, last, now, sign)
+    results = {key: Registration(*key, Result.ALREADY, grant) for key, grant in known.items()}
+    return results | {key: Registration(*key, Result.NEW, grant) for key, grant in made.items()}
+
+
+def _lock_counter(session: Session, sender: str) -> int:
+    # Sequences must become visible in their order: if 11 could commit before 10, a backup taken
+    # between would state the mark 11, and the sender would never learn that 10 was lost.
+    session.execute(
+        insert_or(session, ReceiptCounter).values(sender=sender, last=0).on_conflict_do_nothing()
+    )
+    return session.scalars(
+        select(ReceiptCounter.last).where(ReceiptCounter.sender == sender).with_for_update()
+    ).one()
+
+
+def _insert(
+    session: Session,
+    sender: str,
+    arrivals: Sequence[Arrival],
+    last: int,
+    now: datetime,
+    sign: SignReceipt | None,
+) -> dict[_Key, Grant]:
+    if not arrivals:
+        return {}
+    seen = _registered_digests(session, sender, arrivals)
+    rows: list[dict[str, Any]] = []
+    made: dict[_Key, Grant] = {}
+    for sequence, arrival in enumerate(arrivals, last + 1):
+        row = _row(arrival, arrival.digest in seen, sequence, now)
+        grant = _grant_of(row)
+        row["receipt"] = sign(grant) if sign else None
+        rows.append(row)
+        made[_key(arrival)] = _grant_of(row)
+        if row["outcome"] == Outcome.REGISTERED.value:
+            seen.add(arrival.digest)
+    # No conflict is possible here: the counter's lock keeps other groups of this sender out, and
+    # what was there before has been read under it.
+    session.execute(insert(Inbox), rows)
+    session.execute(
+        update(ReceiptCounter)
+        .where(ReceiptCounter.sender == sender)
+        .values(last=last + len(rows))
+        .execution_options(synchronize_session=False)
+    )
+    return made
+
+
+def _registered_digests(session: Session, sender: str, arrivals: Sequence[Arrival]) -> set[bytes]:
+    digests = {arrival.digest for arrival in arrivals if arrival.outcome is Outcome.REGISTERED}
+    return set(
+        session.scalars(
+            select(Inbox.digest).where(
+                Inbox.sender == sender,
+                Inbox.digest.in_(digests),
+                Inbox.outcome == Outcome.REGISTERED.value,
+            )
+        )
+    )
+
+
+def _row(arrival: Arrival, duplicate: bool, sequence: int, now: datetime) -> dict[str, Any]:
+    outcome, reason = arrival.outcome, arrival.reason
+    if duplicate and outcome is Outcome.REGISTERED:
+        outcome, reason = Outcome.DUPLICATE, DeliveryReason.DUPLICATE
+    awaiting = _AWAITING.get(outcome)
+    return {
+        "sender": arrival.sender,
+        "tid": arrival.tid,
+        "digest": arrival.digest,
+        "patient_id": arrival.patient_id,
+        "pseudonym": arrival.pseudonym,
+        "key_id": arrival.key_id,
+        "sealed": arrival.sealed if awaiting else None,
+        "outcome": outcome.value,
+        "reason": reason.value,
+        "sequence": sequence,
+        "received_at": now,
+        "awaiting": awaiting.value if awaiting else None,
+    }
+
+
+_AWAITING = {
+    Outcome.REGISTERED: Awaiting.INTAKE,
+    Outcome.HELD_FOR_REVIEW: Awaiting.PERSON,
+}
+
+
+def _grants(session: Session, sender: str, tids: Iterable[str]) -> dict[_Key, Grant]:
+    rows = session.execute(
+        select(
+            Inbox.sender,
+            Inbox.tid,
+            Inbox.digest,
+            Inbox.outcome,
+            Inbox.reason,
+            Inbox.sequence,
+            Inbox.received_at,
+            Inbox.receipt,
+        ).where(Inbox.sender == sender, Inbox.tid.in_(list(tids)))
+    )
+    return {(row.sender, row.tid): _grant_of(row._mapping) for row in rows}
+
+
+def _grant_of(row: Any) -> Grant:
+    return Grant(
+        sender=row["sender"],
+        tid=row["tid"],
+        digest=row["digest"],
+        outcome=Outcome(row["outcome"]),
+        reason=DeliveryReason(row["reason"]),
+        sequence=row["sequence"],
+        at=row["received_at"],
+        receipt=row.get("receipt"),
+    )
+
+
+def _answer(arrival: Arrival, found: Registration) -> Registration:
+    if found.grant is None or found.grant.digest != arrival.digest:
+        return Registration(arrival.sender, arrival.tid, Result.CONFLICT, None)
+    return found
+
+
+# Intake, the jobs' part
+
+
+def pending(session: Session, limit: int = 64) -> list[InboxItem]:
+    """Return items for intake, the longest waiting first, locked until the caller commits.
+
+    Items that another intake is working on are skipped.
+    """
+    return _items(session, Awaiting.INTAKE, limit)
+
+
+def held(session: Session, limit: int = 64) -> list[InboxItem]:
+    """Return items that wait for a person, the longest waiting first."""
+    return _items(session, Awaiting.PERSON, limit)
+
+
+def awaiting_counts(session: Session) -> dict[Awaiting, int]:
+    """Count what waits for intake and for a person."""
+    rows = session.execute(
+        select(Inbox.awaiting, func.count())
+        .where(Inbox.awaiting.is_not(None))
+        .group_by(Inbox.awaiting)
+    )
+    return {Awaiting(awaiting): count for awaiting, count in rows if awaiting is not None}
+
+
+def mark_filed(session: Session, sender: str, tid: str, record_id: str, now: datetime) -> None:
+    """Note that the item is filed as ``record_id``, and drop its sealed copy here.
+
+    Raises ``NotAwaiting`` if it does not wait for intake (any more).
+    """
+    values = {"awaiting": None, "sealed": None, "filed_at": now, "record_id": record_id}
+    _step(session, sender, tid, Awaiting.INTAKE, values)
+
+
+def set_aside(session: Session, sender: str, tid: str, reason: DeliveryReason) -> None:
+    """Give an item that intake cannot file to a person. Raises ``NotAwaiting``.
+
+    The receipt stays what it was: what the institution acknowledged, it has.
+    """
+    values = {"awaiting": Awaiting.PERSON.value, "reason": reason.value}
+    _step(session, sender, tid, Awaiting.INTAKE, values)
+
+
+def approve(session: Session, sender: str, tid: str, patient_id: str) -> None:
+    """A person found the patient whose record it is: let intake file it. Raises ``NotAwaiting``."""
+    values = {"awaiting": Awaiting.INTAKE.value, "patient_id": patient_id}
+    _step(session, sender, tid, Awaiting.PERSON, values)
+
+
+def decline(session: Session, sender: str, tid: str, now: datetime) -> None:
+    """A person decided that it is nobody's here: drop the content. Raises ``NotAwaiting``."""
+    values = {"awaiting": None, "sealed": None, "filed_at": now}
+    _step(session, sender, tid, Awaiting.PERSON, values)
+
+
+def _step(
+    session: Session, sender: str, tid: str, awaiting: Awaiting, values: Mapping[str, Any]
+) -> None:
+    stepped = session.execute(
+        update(Inbox)
+        .where(Inbox.sender == sender, Inbox.tid == tid, Inbox.awaiting == awaiting.value)
+        .values(**values)
+        .returning(Inbox.tid)
+        .execution_options(synchronize_session=False)
+    )
+    if stepped.one_or_none() is None:
+        raise NotAwaiting(f"the item does not wait for {awaiting.value}")
+
+
+def _items(session: Session, awaiting: Awaiting, limit: int) -> list[InboxItem]:
+    rows = session.execute(
+        select(
+            Inbox.sender,
+            Inbox.tid,
+            Inbox.digest,
+            Inbox.patient_id,
+            Inbox.pseudonym,
+            Inbox.key_id,
+            Inbox.sealed,
+            Inbox.outcome,
+            Inbox.reason,
+            Inbox.sequence,
+            Inbox.received_at,
+        )
+        .where(Inbox.awaiting == awaiting.value)
+        .order_by(Inbox.received_at, Inbox.sequence)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_item_of(dict(row._mapping)) for row in rows]
+
+
+def _item_of(row: dict[str, Any]) -> InboxItem:
+    outcome, reason = Outcome(row.pop("outcome")), DeliveryReason(row.pop("reason"))
+    return InboxItem(**row, outcome=outcome, reason=reason)

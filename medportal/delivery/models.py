@@ -1,0 +1,173 @@
+"""Tables of the delivery room.
+
+Partial indexes hold open rows only, so that what has been delivered over the years costs the
+sender nothing. Their conditions have no literals: a condition on a value would not be
+recognised behind a bound parameter.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Index, Integer, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from medportal.db import Base, Id, UTCDateTime
+
+SLUG = String(31)
+CODE = String(40)
+
+
+class Outbox(Base):
+    """One record version on its way to one partner; made in the record's own transaction.
+
+    ``attempts`` counts attempts that ended the same way in a row, it drives the back-off.
+    While a lease is in force ``next_at`` equals ``lease_until``: one index answers both "due"
+    and "free". ``fence`` grows with every claim and recall; a writer must show it.
+    """
+
+    __tablename__ = "outbox"
+
+    tid: Mapped[str] = mapped_column(Id, primary_key=True)
+    partner: Mapped[str] = mapped_column(SLUG)
+    record_id: Mapped[str] = mapped_column(Id)
+    version: Mapped[int] = mapped_column(Integer)
+    chain: Mapped[str] = mapped_column(Id)
+    patient_id: Mapped[str] = mapped_column(Id)
+    pseudonym: Mapped[bytes] = mapped_column(LargeBinary(32))
+    key_id: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[str] = mapped_column(CODE)
+    reason: Mapped[str] = mapped_column(CODE)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    next_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    asked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    receipt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    receipt_sequence: Mapped[int | None] = mapped_column(Integer)
+    receipt_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    receipt_epoch: Mapped[str | None] = mapped_column(Id)
+
+    __table_args__ = (
+        UniqueConstraint("partner", "chain", "version"),
+        Index(None, "record_id"),
+        Index(None, "state", "settled_at"),
+    )
+
+
+Index(
+    "ix_outbox_due",
+    Outbox.partner,
+    Outbox.next_at,
+    sqlite_where=Outbox.settled_at.is_(None),
+    postgresql_where=Outbox.settled_at.is_(None),
+)
+Index(
+    "ix_outbox_chain",
+    Outbox.chain,
+    Outbox.version,
+    sqlite_where=Outbox.settled_at.is_(None),
+    postgresql_where=Outbox.settled_at.is_(None),
+)
+Index(
+    "ix_outbox_receipted",
+    Outbox.partner,
+    Outbox.receipt_sequence,
+    sqlite_where=Outbox.receipt_sequence.is_not(None),
+    postgresql_where=Outbox.receipt_sequence.is_not(None),
+)
+
+
+class RecalledReceipt(Base):
+    """A receipt whose effect the partner lost in a restore; kept, because it was signed."""
+
+    __tablename__ = "recalled_receipt"
+
+    tid: Mapped[str] = mapped_column(Id, primary_key=True)
+    fence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    partner: Mapped[str] = mapped_column(SLUG)
+    sequence: Mapped[int] = mapped_column(Integer)
+    receipt: Mapped[bytes] = mapped_column(LargeBinary)
+    recalled_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class PartnerMark(Base):
+    """The receipt mark that a partner stated last: its storage epoch and our last sequence."""
+
+    __tablename__ = "partner_mark"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    epoch: Mapped[str] = mapped_column(Id)
+    sequence: Mapped[int] = mapped_column(Integer)
+    stated_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class PartnerHead(Base):
+    """The newest verified head of a partner's audit log."""
+
+    __tablename__ = "partner_head"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    size: Mapped[int] = mapped_column(Integer)
+    root: Mapped[bytes] = mapped_column(LargeBinary(32))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    held_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class Inbox(Base):
+    """One transfer that a partner handed over and got, or will get, a receipt for.
+
+    ``awaiting`` is "intake", "person" or nothing. ``sealed`` opens with the inbox key, which the
+    receiver does not have, and is dropped once the record is filed under the patient's key.
+    """
+
+    __tablename__ = "inbox"
+
+    sender: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    tid: Mapped[str] = mapped_column(Id, primary_key=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    patient_id: Mapped[str | None] = mapped_column(Id)
+    pseudonym: Mapped[bytes] = mapped_column(LargeBinary(32))
+    key_id: Mapped[str] = mapped_column(String(64))
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    outcome: Mapped[str] = mapped_column(CODE)
+    reason: Mapped[str] = mapped_column(CODE)
+    sequence: Mapped[int] = mapped_column(Integer)
+    received_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    receipt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    awaiting: Mapped[str | None] = mapped_column(CODE)
+    filed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    record_id: Mapped[str | None] = mapped_column(Id)
+
+    __table_args__ = (UniqueConstraint("sender", "sequence"), Index(None, "sender", "digest"))
+
+
+Index(
+    "ix_inbox_awaiting",
+    Inbox.awaiting,
+    Inbox.received_at,
+    sqlite_where=Inbox.awaiting.is_not(None),
+    postgresql_where=Inbox.awaiting.is_not(None),
+)
+
+
+class ReceiptCounter(Base):
+    """The last receipt sequence given to a sender; its row lock orders the sender's commits."""
+
+    __tablename__ = "receipt_counter"
+
+    sender: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    last: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class StorageEpoch(Base):
+    """One row: the random name of this database's life; a restore gives it a new one."""
+
+    __tablename__ = "storage_epoch"
+
+    only: Mapped[int] = mapped_column(Integer, primary_key=True)
+    epoch: Mapped[str] = mapped_column(Id)
+    since: Mapped[datetime] = mapped_column(UTCDateTime)

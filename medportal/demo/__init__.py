@@ -1,0 +1,13 @@
+"""Demonstration data: the people of the original and synthetic patients.
+
+Holds: the people (:mod:`people`), their words (:mod:`vocabulary`), how measurements come
+about (:mod:`physiology`) and the generator of patients with years of records
+(:mod:`synthetic`); these four are PURE.
+May import: the PURE modules of records, and core; what loads the data into databases may
+import every room.
+Never does: hold a password or anything about a real person; load into a tenant that is
+not marked as a demonstration.
+Invariants: the same seed, day and authors give the same patients and records, byte for
+byte; citizen numbers of synthetic patients never meet those of the people.
+Start reading at :func:`medportal.demo.synthetic.generate`.
+"""

@@ -1,0 +1,313 @@
+"""Load the demonstration data into demonstration tenants.
+
+People get passwords made at random for this installation, written to ``accounts.json``
+(mode 0600) and nowhere else. Loading is one transaction a tenant, so that it is there whole
+or not at all, and running it again changes nothing.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from medportal.access.care import assign
+from medportal.access.models import CareKind
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
+from medportal.core.errors import ConfigurationError
+from medportal.demo import people as cast
+from medportal.demo.synthetic import Author, SyntheticPatient, generate
+from medportal.identity.service import Profile, find_person, register_person, set_password
+from medportal.keys import TenantKeys
+from medportal.patients import partner_index
+from medportal.patients.service import (
+    PATIENT_ROLE,
+    Registration,
+    build_partner_index,
+    register_patient,
+)
+from medportal.pki.files import PRIVATE, write_file
+from medportal.records import catalogue as catalogues
+from medportal.records.content import ClinicalRecord, Subject
+from medportal.records.service import sign_and_file
+from medportal.settings import Settings
+from medportal.tenancy.registry import TenantRegistry
+from medportal.tenancy.tenant import Kind, Tenant
+from medportal.vault.documents import SqlDocumentStore
+
+SEED = 20260101
+ACTOR = "process:demo"
+WORDS = 5
+CARE_ROLES = ("doctor", "nurse", "porter", "volunteer", "patient_assistant", "clinical_assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAccount:
+    """One line of ``accounts.json``."""
+
+    tenant: str
+    url: str
+    role: str
+    name: str
+    citizen_number: str
+    password: str
+
+
+def load(
+    settings: Settings, registry: TenantRegistry, urls: Mapping[str, str], now: datetime
+) -> list[DemoAccount]:
+    """Load every tenant that has not been loaded; return all accounts.
+
+    Raises ``ConfigurationError`` for a tenant that is not marked as a demonstration.
+    """
+    for tenant in settings.tenants.values():
+        if not tenant.demonstration:
+            raise ConfigurationError(
+                f"{tenant.id}.toml: demonstration data goes only into tenants that say "
+                "demonstration = true"
+            )
+    path = settings.state / "demo" / "accounts.json"
+    accounts = {_key(account): account for account in read_accounts(path)}
+    for tenant in settings.tenants.values():
+        keys = TenantKeys(tenant, settings.home(tenant.id))
+        with registry.database(tenant.id).writer() as session, session.begin():
+            fresh = _load_tenant(session, tenant, keys, urls[tenant.id], accounts, now)
+            # Written before the commit: a password that nobody knows is worth nothing, a
+            # file that names accounts that never came is replaced by the next run.
+            accounts.update({_key(account): account for account in fresh})
+            _write_accounts(path, list(accounts.values()))
+    return list(accounts.values())
+
+
+def read_accounts(path: Path) -> list[DemoAccount]:
+    """Return the accounts of an earlier run, none if there was none."""
+    try:
+        return [DemoAccount(**line) for line in json.loads(path.read_text("utf-8"))]
+    except FileNotFoundError:
+        return []
+
+
+def _write_accounts(path: Path, accounts: list[DemoAccount]) -> None:
+    text = json.dumps([asdict(account) for account in accounts], ensure_ascii=False, indent=2)
+    write_file(path, text.encode("utf-8") + b"\n", PRIVATE)
+
+
+def _key(account: DemoAccount) -> tuple[str, str]:
+    return account.tenant, account.citizen_number
+
+
+def _load_tenant(
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    url: str,
+    known: Mapping[tuple[str, str], DemoAccount],
+    now: datetime,
+) -> list[DemoAccount]:
+    _build_indexes(session, keys, now)
+    scheme = tenant.identifiers.scheme
+    cast_here = cast.people(tenant.id)
+    if all(find_person(session, scheme, person.citizen_number) for person in cast_here):
+        return [
+            _same_place(known[tenant.id, person.citizen_number], url)
+            for person in cast_here
+            if (tenant.id, person.citizen_number) in known
+        ]
+    accounts = [_add_person(session, tenant, keys, person, url, now) for person in cast_here]
+    count = _add_synthetic(session, tenant, keys, now)
+    append(
+        session,
+        Event.create(Action.DEMO_LOADED, now=now, actor=ACTOR, details={"patients": count}),
+    )
+    return accounts
+
+
+def _same_place(account: DemoAccount, url: str) -> DemoAccount:
+    return DemoAccount(**{**asdict(account), "url": url})
+
+
+def _build_indexes(session: Session, keys: TenantKeys, now: datetime) -> None:
+    """Build the index for every partner, so that "unknown" may be said."""
+    for key in keys.partner_keys():
+        build = partner_index.begin_index(session, key)
+        after: str | None = ""
+        while after is not None:
+            after = build_partner_index(session, build, after)
+        partner_index.finish_index(session, build, now)
+
+
+def _add_person(
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    person: cast.Person,
+    url: str,
+    now: datetime,
+) -> DemoAccount:
+    profile = Profile(
+        name=person.name,
+        birth_date=person.birth_date,
+        sex=person.sex,
+        email=person.email,
+        phone=person.phone,
+        city=person.city,
+        language="en",
+    )
+    scheme, number = tenant.identifiers.scheme, person.citizen_number
+    if person.role == PATIENT_ROLE:
+        person_id, _created = register_patient(
+            session,
+            Registration(
+                scheme,
+                number,
+                profile,
+                ward=tenant.wards[0] if tenant.wards else "",
+                bed="12" if tenant.wards else "",
+                destinations=_destinations(tenant, keys),
+            ),
+            keys.partner_keys(),
+            by=None,
+            now=now,
+        )
+    else:
+        person_id = register_person(
+            session,
+            scheme=scheme,
+            number=number,
+            profile=profile,
+            role=person.role,
+            by=None,
+            now=now,
+        ).person_id
+    password = _password()
+    set_password(session, person_id, tenant.passwords, password, now)
+    return DemoAccount(tenant.id, url, person.role, person.name, number, password)
+
+
+def _password() -> str:
+    """Return about 100 random bits in groups that can be typed."""
+    return "-".join(secrets.token_hex(3)[:5] for _group in range(WORDS))
+
+
+def _destinations(tenant: Tenant, keys: TenantKeys) -> tuple[str, ...]:
+    if tenant.kind is not Kind.LABORATORY:
+        return ()
+    return tuple(partner.institution for partner in keys.partners() if partner.endpoint)
+
+
+def _add_synthetic(session: Session, tenant: Tenant, keys: TenantKeys, now: datetime) -> int:
+    staff = _staff(session, tenant)
+    authors = {
+        cast.HOSPITAL: staff.get("doctor") or [Author("0" * 32, "A doctor elsewhere")],
+        cast.LABORATORY: staff.get("responsible") or [Author("0" * 32, "A laboratory")],
+    }
+    catalogue = catalogues.load()
+    count = 0
+    for patient in generate(SEED, today=now.date(), authors=authors, catalogue=catalogue):
+        if tenant.id not in patient.tenants:
+            continue
+        _add_patient(session, tenant, keys, patient, staff, count, now)
+        count += 1
+    _assign_cast(session, tenant, staff, now)
+    return count
+
+
+def _staff(session: Session, tenant: Tenant) -> dict[str, list[Author]]:
+    staff: dict[str, list[Author]] = {}
+    for person in cast.people(tenant.id):
+        person_id = find_person(session, tenant.identifiers.scheme, person.citizen_number)
+        if person_id is not None:
+            staff.setdefault(person.role, []).append(Author(person_id, person.name))
+    return staff
+
+
+def _add_patient(
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    patient: SyntheticPatient,
+    staff: Mapping[str, Sequence[Author]],
+    position: int,
+    now: datetime,
+) -> None:
+    subject = patient.subject
+    patient_id, _created = register_patient(
+        session,
+        Registration(
+            tenant.identifiers.scheme,
+            subject.number,
+            Profile(
+                subject.name,
+                subject.birth_date,
+                subject.sex,
+                patient.email,
+                patient.phone,
+                patient.city,
+                "pt",
+            ),
+            ward=tenant.wards[position % len(tenant.wards)] if tenant.wards else "",
+            bed=str(position // max(1, len(tenant.wards)) + 1) if tenant.wards else "",
+            destinations=_destinations(tenant, keys),
+        ),
+        keys.partner_keys(),
+        by=None,
+        now=now,
+    )
+    for record in patient.records:
+        if record.institution == tenant.id:
+            _add_record(session, tenant, keys, record, subject, patient_id, now)
+    doctors = staff.get("doctor", [])
+    if doctors:
+        doctor = doctors[position % len(doctors)]
+        _assign(session, patient_id, doctor.id, CareKind.TREATING, now)
+
+
+def _add_record(
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    record: ClinicalRecord,
+    subject: Subject,
+    patient_id: str,
+    now: datetime,
+) -> None:
+    sign_and_file(
+        session,
+        SqlDocumentStore(session),
+        keys,
+        record,
+        subject,
+        catalogues.load(),
+        patient_id=patient_id,
+        destinations=_destinations(tenant, keys),
+        now=now,
+    )
+
+
+def _assign_cast(
+    session: Session, tenant: Tenant, staff: Mapping[str, Sequence[Author]], now: datetime
+) -> None:
+    """Put the first doctor and one of every caring role in charge of the original's patient."""
+    for patient in staff.get(PATIENT_ROLE, [])[:1]:
+        for role in CARE_ROLES:
+            for carer in staff.get(role, [])[:1]:
+                kind = CareKind.TREATING if role == "doctor" else CareKind.TEAM
+                _assign(session, patient.id, carer.id, kind, now)
+
+
+def _assign(
+    session: Session, patient_id: str, staff_id: str, kind: CareKind, now: datetime
+) -> None:
+    assign(
+        session,
+        patient_id=patient_id,
+        staff_id=staff_id,
+        kind=kind,
+        assignable_roles=CARE_ROLES,
+        by=None,
+        now=now,
+    )

@@ -1,0 +1,23 @@
+"""Errors of the identity room."""
+
+from medportal.core.errors import MedportalError
+
+
+class IdentityError(MedportalError):
+    """Something about people and credentials that the caller has to tell."""
+
+
+class WeakPassword(IdentityError):
+    """A password that the policy refuses; ``code`` says why, for the form."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
+class ActivationRefused(IdentityError):
+    """Unknown number, wrong code, expired code or used code: one answer for all."""
+
+
+class WrongPassword(IdentityError):
+    """The old password given for a change is not right."""

@@ -1,0 +1,80 @@
+"""Growing delays after failed sign-ins.
+
+Counted are failures of one number from one address, and of one address over all numbers.
+There is no counter of the number alone: with it a stranger could lock a person out.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from medportal.identity.models import SignInThrottle
+
+FREE_TRIES_PAIR = 4
+FREE_TRIES_ADDRESS = 30
+LONGEST_SECONDS = 300
+FORGET_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a try is counted under, hashed, so that the table names nobody."""
+
+    pair: bytes
+    address: bytes
+
+
+def keys(number: str, address: str) -> Keys:
+    """Return the keys of a try."""
+    return Keys(_hash("pair", number, address), _hash("address", address))
+
+
+def seconds_to_wait(session: Session, of: Keys, now: datetime) -> int:
+    """Return how many seconds have to pass before the next try; 0 for none."""
+    rows = session.scalars(
+        select(SignInThrottle).where(SignInThrottle.key.in_([of.pair, of.address]))
+    )
+    return max((_wait(row, _free(row.key, of), now) for row in rows), default=0)
+
+
+def note_failure(session: Session, of: Keys, now: datetime) -> None:
+    """Count a failed try."""
+    for key in (of.pair, of.address):
+        row = session.get(SignInThrottle, key)
+        if row is None:
+            session.add(SignInThrottle(key=key, failures=1, last_failure_at=now))
+        else:
+            old = row.last_failure_at < now - FORGET_AFTER
+            row.failures = 1 if old else row.failures + 1
+            row.last_failure_at = now
+
+
+def forget(session: Session, of: Keys) -> None:
+    """Forget the failures of a number from an address, after a success."""
+    session.execute(delete(SignInThrottle).where(SignInThrottle.key == of.pair))
+
+
+def forget_old(session: Session, now: datetime) -> None:
+    """Delete counters that no longer count."""
+    session.execute(
+        delete(SignInThrottle).where(SignInThrottle.last_failure_at < now - FORGET_AFTER)
+    )
+
+
+def _free(key: bytes, of: Keys) -> int:
+    return FREE_TRIES_PAIR if key == of.pair else FREE_TRIES_ADDRESS
+
+
+def _wait(row: SignInThrottle, free: int, now: datetime) -> int:
+    if row.failures <= free or row.last_failure_at < now - FORGET_AFTER:
+        return 0
+    delay = min(LONGEST_SECONDS, 2 ** min(row.failures - free, 16))
+    left = (row.last_failure_at + timedelta(seconds=delay) - now).total_seconds()
+    return max(0, int(left) + (left > int(left)))
+
+
+def _hash(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(("medportal throttle", *parts)).encode()).digest()

@@ -1,0 +1,148 @@
+"""``medportal-jobs``: what an institution's backend does by itself, in one loop.
+
+Each turn: file what the receiver accepted, number and sign audit events; now and then:
+renew the revocation list, forget stale sessions and throttles. Each step is a transaction of
+its own, and a step that fails is logged and tried again: one that cannot run shall not stop
+the others.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from medportal.audit.heads import HeadSigner
+from medportal.audit.sequence import sequence
+from medportal.core.clock import Clock, utcnow
+from medportal.identity import throttle
+from medportal.identity.service import forget_stale_sessions
+from medportal.keys import TenantKeys
+from medportal.ops.institution import renew_crl
+from medportal.patients import partner_index
+from medportal.patients.service import build_partner_index
+from medportal.pki.profiles import Group, Purpose
+from medportal.records.intake import take_in
+from medportal.settings import Settings
+from medportal.tenancy.registry import Database
+from medportal.tenancy.tenant import Tenant
+from medportal.vault.documents import SqlDocumentStore
+from medportal.web.errors import kinds
+
+log = structlog.get_logger()
+PAUSE_SECONDS = 0.25
+#: Jobs file records (portal), open the inbox and sign heads (jobs), index patients (exchange).
+JOBS_GROUPS = (Group.PORTAL, Group.JOBS, Group.EXCHANGE)
+HOUSEKEEPING = timedelta(minutes=5)
+#: After a failure a step waits this long, doubled each time up to the last value.
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=1)
+
+
+@dataclass(slots=True)
+class _Step:
+    """One thing to do: ``run`` returns whether there may be more at once."""
+
+    name: str
+    run: Callable[[datetime], bool]
+    every: timedelta = timedelta(0)
+    next_at: datetime | None = None
+    failures: int = field(default=0)
+
+
+class Jobs:
+    """The loop of one tenant."""
+
+    def __init__(self, settings: Settings, tenant: Tenant, database: Database) -> None:
+        self._settings = settings
+        self._tenant = tenant
+        self._database = database
+        self._keys = TenantKeys(tenant, settings.home(tenant.id), JOBS_GROUPS)
+        self._steps = [
+            _Step("intake", self._take_in),
+            _Step("audit", self._sequence),
+            _Step("partner-index", self._build_indexes, every=timedelta(seconds=2)),
+            _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
+        ]
+
+    def run(self, stop: threading.Event, clock: Clock = utcnow) -> None:
+        """Work until told to stop."""
+        while not stop.is_set():
+            if not self.turn(clock()):
+                stop.wait(PAUSE_SECONDS)
+
+    def turn(self, now: datetime) -> bool:
+        """Do what is due; return whether there may be more at once."""
+        # Every step gets its turn: any() over a generator would stop at the first that did work.
+        results = [self._attempt(step, now) for step in self._steps]
+        return any(results)
+
+    def _attempt(self, step: _Step, now: datetime) -> bool:
+        if step.next_at is not None and now < step.next_at:
+            return False
+        try:
+            more = step.run(now)
+        except Exception as error:  # The loop is the last resort: it logs, waits and goes on.
+            step.failures += 1
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(step.failures - 1, 10))
+            step.next_at = now + wait
+            log.error(
+                "job failed",
+                tenant=self._tenant.id,
+                job=step.name,
+                kinds=kinds(error),
+                failures=step.failures,
+            )
+            return False
+        step.failures = 0
+        step.next_at = now + step.every if step.every else None
+        return more
+
+    def _take_in(self, now: datetime) -> bool:
+        with self._database.writer() as session, session.begin():
+            done = take_in(session, SqlDocumentStore, self._keys, now)
+        return done.filed + done.set_aside > 0
+
+    def _sequence(self, now: datetime) -> bool:
+        signer = HeadSigner(
+            self._tenant.id,
+            classical=self._keys.signer(Purpose.HEAD),
+            post_quantum=self._keys.signer(Purpose.HEAD_PQ),
+        )
+        with self._database.writer() as session, session.begin():
+            return sequence(session, signer, now) is not None
+
+    def _build_indexes(self, now: datetime) -> bool:
+        """Build the index of a partner that was trusted since, or whose index fell behind."""
+        with self._database.reader() as session:
+            due = [
+                key
+                for key in self._keys.partner_keys()
+                if not partner_index.is_complete(session, key.partner, key.key_id)
+            ]
+        for key in due:
+            self._build_index(key, now)
+        return False
+
+    def _build_index(self, key: partner_index.PartnerKey, now: datetime) -> None:
+        with self._writing() as session, session.begin():
+            build = partner_index.begin_index(session, key)
+        after: str | None = ""
+        while after is not None:
+            with self._writing() as session, session.begin():
+                after = build_partner_index(session, build, after)
+        with self._writing() as session, session.begin():
+            partner_index.finish_index(session, build, now)
+
+    def _writing(self) -> Session:
+        return self._database.writer()
+
+    def _housekeeping(self, now: datetime) -> bool:
+        if renew_crl(self._settings, self._tenant, now):
+            log.info("revocation list renewed", tenant=self._tenant.id)
+        with self._database.writer() as session, session.begin():
+            forget_stale_sessions(session, self._tenant.sessions, now)
+            throttle.forget_old(session, now)
+        return False

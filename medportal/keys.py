@@ -1,0 +1,185 @@
+"""What a process holds for one tenant: opened when first used, never shown.
+
+A process has the passphrase files of its own key groups only; asking for a key whose
+passphrase it lacks is an error that names the file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+
+from medportal.core.errors import ConfigurationError
+from medportal.patients.pseudonyms import PartnerKey
+from medportal.pki.errors import UnknownPartner
+from medportal.pki.keystore import KeyStore
+from medportal.pki.layout import load_profiles
+from medportal.pki.partners import Partner, TrustStore, pair_keys
+from medportal.pki.passphrases import load_passphrases
+from medportal.pki.profiles import CrlLimits, Group, Purpose
+from medportal.pki.signers import Signer
+from medportal.tenancy.tenant import Tenant
+from medportal.vault.keystore import load as load_keyring
+from medportal.vault.sealing import (
+    BoxPrivateKey,
+    BoxPublicKey,
+    load_private,
+    load_public,
+    open_with,
+    seal_to,
+)
+from medportal.vault.service import Vault
+
+GROUPS = (Group.CA, Group.PORTAL, Group.EXCHANGE, Group.JOBS)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the keys of one tenant lie below its directory."""
+
+    home: Path
+
+    @property
+    def pki(self) -> Path:
+        """The key directory of the institution's authority."""
+        return self.home / "pki"
+
+    @property
+    def vault(self) -> Path:
+        """The directory of the vault's key files."""
+        return self.home / "vault"
+
+    @property
+    def secrets(self) -> Path:
+        """The directory of the passphrase files."""
+        return self.home / "secrets"
+
+    @property
+    def keyring(self) -> Path:
+        """The file with the tenant keys."""
+        return self.vault / "tenant.keystore"
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The authority of an institution: its certificate and the newest list of revoked ones."""
+
+    certificate: x509.Certificate
+    crl_der: bytes
+
+
+class TenantKeys:
+    """The keys of one tenant, of the groups that this process works with.
+
+    ``groups`` says which passphrases the process reads, even where more of them lie on the
+    same machine: a process that faces partners never opens what it does not need.
+    """
+
+    def __init__(self, tenant: Tenant, home: Path, groups: Sequence[Group] = GROUPS) -> None:
+        self.tenant = tenant
+        self.places = Places(home)
+        self._groups = tuple(groups)
+
+    @cached_property
+    def passphrases(self) -> dict[str, bytes]:
+        """Return the passphrases of the groups whose files this process has."""
+        directory = self.places.secrets
+        held = [group for group in self._groups if (directory / f"{group}.passphrase").exists()]
+        return load_passphrases(directory, held)
+
+    def passphrase(self, group: Group) -> bytes:
+        """Return a group's passphrase. Raises ``ConfigurationError`` with words that help."""
+        try:
+            return self.passphrases[group]
+        except KeyError as error:
+            raise ConfigurationError(
+                f"{self.places.secrets}/{group}.passphrase is missing: without it the {group} "
+                "keys cannot be opened. Put the file back from where it is kept apart, or "
+                "restore keys and passphrases from the same backup"
+            ) from error
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Return the vault that seals and opens records."""
+        passphrase = self.passphrase(Group.PORTAL)
+        return Vault(self.tenant.id, load_keyring(self.places.keyring, passphrase))
+
+    @cached_property
+    def keystore(self) -> KeyStore:
+        """Return the certified keys."""
+        return KeyStore(self.places.pki, self.passphrases)
+
+    @property
+    def crl_limits(self) -> CrlLimits:
+        """Return how old a revocation list may be here."""
+        return load_profiles().crl_limits
+
+    def signer(self, purpose: Purpose) -> Signer:
+        """Return a fresh signer for a purpose."""
+        return self.keystore.signer(purpose)
+
+    @property
+    def trusted(self) -> TrustStore:
+        """Return the partners as they are trusted at this moment."""
+        return TrustStore(self.places.pki)
+
+    def partners(self) -> list[Partner]:
+        """Return the partners that are trusted now."""
+        return [partner for partner in self.trusted.partners() if not partner.revoked]
+
+    def authority(self, institution: str) -> Authority:
+        """Return the authority of this institution or of a partner, revoked ones included.
+
+        What a partner signed while it was trusted can still be checked later. Raises
+        ``UnknownPartner``.
+        """
+        if institution == self.tenant.id:
+            return Authority(self.keystore.ca, self.keystore.crl_der)
+        partner = self.trusted.get(institution)
+        return Authority(partner.ca, partner.crl_der)
+
+    def partner_keys(self) -> list[PartnerKey]:
+        """Return the pseudonym keys shared with the partners that are trusted now."""
+        keys = pair_keys(self.places.pki, self.passphrases)
+        return [PartnerKey(partner, key.key_id, key.key) for partner, key in sorted(keys.items())]
+
+    def partner_key(self, institution: str) -> PartnerKey:
+        """Return the pseudonym key shared with one partner. Raises ``UnknownPartner``."""
+        for key in self.partner_keys():
+            if key.partner == institution:
+                return key
+        raise UnknownPartner("no such partner is trusted")
+
+    def seal_outgoing(self, parcel: bytes, info: bytes) -> bytes:
+        """Seal a parcel for the sender."""
+        return seal_to(self._outbox_public, parcel, info)
+
+    def open_outgoing(self, sealed: bytes, info: bytes) -> bytes:
+        """Open a parcel as the sender. Raises a ``VaultError``."""
+        return open_with(self._outbox_private, sealed, info)
+
+    def seal_incoming(self, parcel: bytes, info: bytes) -> bytes:
+        """Seal a parcel for the intake, as the receiver does."""
+        return seal_to(self._inbox_public, parcel, info)
+
+    def open_incoming(self, sealed: bytes, info: bytes) -> bytes:
+        """Open a parcel as the intake. Raises a ``VaultError``."""
+        return open_with(self._inbox_private, sealed, info)
+
+    @cached_property
+    def _outbox_public(self) -> BoxPublicKey:
+        return load_public(self.places.vault, "outbox")
+
+    @cached_property
+    def _inbox_public(self) -> BoxPublicKey:
+        return load_public(self.places.vault, "inbox")
+
+    @cached_property
+    def _outbox_private(self) -> BoxPrivateKey:
+        return load_private(self.places.vault, "outbox", self.passphrase(Group.EXCHANGE))
+
+    @cached_property
+    def _inbox_private(self) -> BoxPrivateKey:
+        return load_private(self.places.vault, "inbox", self.passphrase(Group.JOBS))

@@ -1,0 +1,101 @@
+"""Make an institution's keys and database; safe to run again."""
+
+from datetime import datetime
+
+from medportal.core.errors import ConfigurationError
+from medportal.keys import GROUPS, Places, TenantKeys
+from medportal.pki import ca
+from medportal.pki.descriptors import export_descriptor
+from medportal.pki.keystore import create_share
+from medportal.pki.layout import Layout
+from medportal.pki.partners import Partner, read_descriptor, trust
+from medportal.pki.passphrases import create_passphrases
+from medportal.pki.profiles import Group, Purpose
+from medportal.settings import Settings
+from medportal.tenancy.registry import Database
+from medportal.tenancy.schema import migrate
+from medportal.tenancy.tenant import Tenant
+from medportal.vault import keystore as vault_keystore
+from medportal.vault.sealing import create_box_keys
+
+
+def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
+    """Make every key of an institution that is missing; return what was made."""
+    places = Places(settings.home(tenant.id))
+    passphrases = create_passphrases(places.secrets, GROUPS)
+    made = []
+    if not Layout(places.pki).ca_certificate.exists():
+        ca.init_ca(
+            places.pki,
+            tenant.id,
+            tenant.names,
+            passphrases[Group.CA],
+            now,
+            permitted_dns=tenant.hostnames,
+        )
+        made.append("certificate authority")
+    issued = ca.issue_missing(
+        places.pki, dns_names=tenant.hostnames, passphrases=passphrases, now=now
+    )
+    made.extend(str(purpose) for purpose in issued)
+    create_share(places.pki, passphrases[Group.EXCHANGE])
+    if not places.keyring.exists():
+        vault_keystore.create(places.keyring, passphrases[Group.PORTAL])
+        made.append("tenant key")
+    for name, group in (("inbox", Group.JOBS), ("outbox", Group.EXCHANGE)):
+        if not (places.vault / f"{name}.key").exists():
+            create_box_keys(places.vault, name, passphrases[group])
+            made.append(f"{name} keys")
+    return made
+
+
+def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
+    """Issue the next revocation list if it is due and the authority's key is here."""
+    keys = TenantKeys(tenant, settings.home(tenant.id))
+    directory = keys.places.pki
+    if Group.CA not in keys.passphrases or not ca.crl_due(directory, now):
+        return False
+    ca.make_crl(directory, ca_passphrase=keys.passphrase(Group.CA), now=now)
+    return True
+
+
+def migrate_database(tenant: Tenant) -> None:
+    """Create a tenant's database or bring it to this code's schema."""
+    engine = Database(tenant).unchecked()
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def descriptor_of(settings: Settings, tenant: Tenant, now: datetime) -> bytes:
+    """Return an institution's signed descriptor, for its partners."""
+    keys = TenantKeys(tenant, settings.home(tenant.id))
+    return export_descriptor(
+        keys.signer(Purpose.EXCHANGE),
+        kind=tenant.kind,
+        names=tenant.names,
+        ca=keys.keystore.ca,
+        endpoint=tenant.exchange.endpoint or None,
+        share=keys.keystore.share_public(),
+        now=now,
+    )
+
+
+def trust_each_other(settings: Settings, now: datetime) -> list[tuple[str, Partner]]:
+    """Make the institutions of one demonstration machine partners of each other.
+
+    Where people are involved two of them compare fingerprints (``medportal partner trust``);
+    here all the keys were made by this program on this machine. Raises
+    ``ConfigurationError`` for an institution that is no demonstration.
+    """
+    trusted = []
+    for tenant in settings.tenants.values():
+        if not tenant.demonstration:
+            raise ConfigurationError(f"{tenant.id}: not a demonstration: compare fingerprints")
+        for other in settings.tenants.values():
+            if other.id != tenant.id:
+                descriptor = read_descriptor(descriptor_of(settings, other, now), now)
+                directory = Places(settings.home(tenant.id)).pki
+                trusted.append((tenant.id, trust(directory, descriptor, now)))
+    return trusted

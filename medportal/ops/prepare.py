@@ -1,0 +1,31 @@
+"""Prepare a demonstration: keys, databases, partners, data."""
+
+from collections.abc import Callable, Mapping
+
+from medportal.core.clock import utcnow
+from medportal.demo.load import DemoAccount, load
+from medportal.ops.institution import create_keys, migrate_database, renew_crl, trust_each_other
+from medportal.settings import Settings
+from medportal.tenancy.registry import TenantRegistry
+
+
+def prepare(
+    settings: Settings, urls: Mapping[str, str], say: Callable[[str], None]
+) -> list[DemoAccount]:
+    """Make what is missing; ``say`` is told what is being done. Returns the accounts."""
+    now = utcnow()
+    for tenant in settings.tenants.values():
+        made = create_keys(settings, tenant, now)
+        renew_crl(settings, tenant, now)
+        say(f"{tenant.id}: keys and certificates {'made' if made else 'are there'}")
+        migrate_database(tenant)
+        say(f"{tenant.id}: database is current")
+    trust_each_other(settings, utcnow())
+    say("the institutions trust each other")
+    registry = TenantRegistry(settings.tenants)
+    try:
+        accounts = load(settings, registry, urls, utcnow())
+    finally:
+        registry.dispose()
+    say(f"demonstration data is loaded: {len(accounts)} accounts")
+    return accounts

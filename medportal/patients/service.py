@@ -1,0 +1,232 @@
+"""Use-cases of patients: register, place, name who gets results, find, list."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.orm import Session
+
+from medportal.identity.models import Person, PersonIdentifier
+from medportal.identity.service import Profile, find_person, register_person
+from medportal.patients.errors import AlreadyRegistered
+from medportal.patients.models import Destination, Patient, PatientStatus
+from medportal.patients.partner_index import Build, build_index, index_patient
+from medportal.patients.pseudonyms import Demographics, PartnerKey
+
+PATIENT_ROLE = "patient"
+PAGE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a clerk enters to register a patient."""
+
+    scheme: str
+    number: str
+    profile: Profile
+    ward: str = ""
+    bed: str = ""
+    destinations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PatientCard:
+    """A patient as lists show them."""
+
+    id: str
+    name: str
+    birth_date: date
+    ward: str
+    bed: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatientDetails:
+    """A patient's registration data."""
+
+    id: str
+    name: str
+    birth_date: date
+    sex: str
+    email: str
+    phone: str
+    city: str
+    scheme: str
+    number: str
+    ward: str
+    bed: str
+    status: str
+    destinations: tuple[str, ...]
+
+
+def register_patient(
+    session: Session,
+    registration: Registration,
+    keys: Iterable[PartnerKey],
+    *,
+    by: str | None,
+    now: datetime,
+) -> tuple[str, bool]:
+    """Register somebody as a patient, index them for every partner, all in one transaction.
+
+    Returns the patient's id and whether the person was new here. Raises
+    ``AlreadyRegistered``; of a person known in another role nothing is changed but the role.
+    """
+    known = find_person(session, registration.scheme, registration.number)
+    if known is not None and session.get(Patient, known) is not None:
+        raise AlreadyRegistered(known)
+    person = register_person(
+        session,
+        scheme=registration.scheme,
+        number=registration.number,
+        profile=registration.profile,
+        role=PATIENT_ROLE,
+        by=by,
+        now=now,
+    )
+    session.add(
+        Patient(
+            person_id=person.person_id,
+            status=PatientStatus.ACTIVE,
+            ward=registration.ward,
+            bed=registration.bed,
+            registered_at=now,
+            registered_by=by,
+        )
+    )
+    # The rows below refer to the patient, and foreign keys are checked at each statement.
+    session.flush()
+    session.add_all(
+        Destination(patient_id=person.person_id, partner=partner, named_at=now, named_by=by)
+        for partner in registration.destinations
+    )
+    index_patient(session, keys, demographics(session, person.person_id))
+    return person.person_id, person.created
+
+
+def demographics(session: Session, patient_id: str) -> Demographics:
+    """Return what partners find and compare a patient by."""
+    return next(iter(_demographics(session, [patient_id])))
+
+
+def _demographics(session: Session, patient_ids: Sequence[str]) -> list[Demographics]:
+    people = {
+        row.id: row
+        for row in session.execute(
+            select(Person.id, Person.name, Person.birth_date).where(Person.id.in_(patient_ids))
+        )
+    }
+    numbers: dict[str, list[tuple[str, str]]] = {patient_id: [] for patient_id in people}
+    for row in session.execute(
+        select(PersonIdentifier.person_id, PersonIdentifier.scheme, PersonIdentifier.value).where(
+            PersonIdentifier.person_id.in_(patient_ids)
+        )
+    ):
+        numbers[row.person_id].append((row.scheme, row.value))
+    return [
+        Demographics(i, tuple(numbers[i]), people[i].name, people[i].birth_date)
+        for i in patient_ids
+        if i in people
+    ]
+
+
+def build_partner_index(session: Session, build: Build, after: str, limit: int = 500) -> str | None:
+    """Index the next patients by id after ``after``; return the last one's id, or ``None``."""
+    ids: list[str] = []
+
+    def read(reader: Session) -> list[Demographics]:
+        ids.extend(
+            reader.scalars(
+                select(Patient.person_id)
+                .where(Patient.person_id > after)
+                .order_by(Patient.person_id)
+                .limit(limit)
+            )
+        )
+        return _demographics(reader, ids)
+
+    build_index(session, build, read)
+    return ids[-1] if ids else None
+
+
+def details(session: Session, patient_id: str, scheme: str) -> PatientDetails:
+    """Return a patient's registration data; the caller has decided who may see what of it."""
+    person, patient = session.execute(
+        select(Person, Patient)
+        .join(Patient, Patient.person_id == Person.id)
+        .where(Patient.person_id == patient_id)
+    ).one()
+    number = session.scalar(
+        select(PersonIdentifier.value).where(
+            PersonIdentifier.person_id == patient_id, PersonIdentifier.scheme == scheme
+        )
+    )
+    return PatientDetails(
+        id=patient_id,
+        name=person.name,
+        birth_date=person.birth_date,
+        sex=person.sex,
+        email=person.email,
+        phone=person.phone,
+        city=person.city,
+        scheme=scheme,
+        number=number or "",
+        ward=patient.ward,
+        bed=patient.bed,
+        status=patient.status,
+        destinations=destinations(session, patient_id),
+    )
+
+
+def destinations(session: Session, patient_id: str) -> tuple[str, ...]:
+    """Return the partners named to receive a patient's results."""
+    return tuple(
+        session.scalars(
+            select(Destination.partner)
+            .where(Destination.patient_id == patient_id)
+            .order_by(Destination.partner)
+        )
+    )
+
+
+def find_patient(session: Session, scheme: str, number: str) -> str | None:
+    """Return the id of the patient with exactly this number, or ``None``."""
+    return session.scalar(
+        select(Patient.person_id)
+        .join(PersonIdentifier, PersonIdentifier.person_id == Patient.person_id)
+        .where(PersonIdentifier.scheme == scheme, PersonIdentifier.value == number)
+    )
+
+
+def list_patients(
+    session: Session,
+    *,
+    among: Select[tuple[str]] | None,
+    after: tuple[str, str] | None,
+    limit: int = PAGE,
+) -> list[PatientCard]:
+    """Return patients by name, paged by key.
+
+    ``among`` is a query of patient ids to keep to (``None``: everybody); ``after`` is the
+    (name, id) of the last one on the page before.
+    """
+    query = select(Person.id, Person.name, Person.birth_date, Patient.ward, Patient.bed).join(
+        Patient, Patient.person_id == Person.id
+    )
+    if among is not None:
+        query = query.where(Person.id.in_(among))
+    if after is not None:
+        query = query.where(tuple_(Person.name, Person.id) > after)
+    rows = session.execute(query.order_by(Person.name, Person.id).limit(limit))
+    return [PatientCard(r.id, r.name, r.birth_date, r.ward, r.bed) for r in rows]
+
+
+def names_for_cursor(session: Session, patient_id: str) -> tuple[str, str] | None:
+    """Return the key (name, id) by which lists are ordered, for one patient."""
+    name = session.scalar(
+        select(Person.name)
+        .join(Patient, Patient.person_id == Person.id)
+        .where(Person.id == patient_id)
+    )
+    return None if name is None else (name, patient_id)

@@ -1,0 +1,398 @@
+"""Is this certificate what it says, for this purpose, of this institution, now? (PURE)
+
+:func:`verify_leaf` is the one way in. Its checks are numbered; the code carries the numbers.
+
+1.  The chain is one leaf and nothing else: the authority issues directly.
+2.  The leaf leads to the given authority, and to no other, and both are valid at ``now``
+    (RFC 5280 path validation, name constraints and unknown critical extensions included, by
+    ``cryptography.x509.verification``).
+3.  The leaf's extended key usages are exactly those of the purpose, its key usage is digital
+    signature alone, and its key is of the purpose's algorithm.
+4.  The leaf names the institution, and so does the authority: an authority speaks for one only.
+5.  A revocation list is there, well-formed, complete (no delta, no partition), and signed by the
+    same authority.
+6.  It is not dated after ``now``, is not older than the verifier's limit, and is not older than
+    one already seen (``crl_floor``). Somewhat old is a warning.
+7.  The leaf is not on it.
+
+``now`` may be the moment of a signature made long ago: then certificate and list must have been
+good at that moment. Whoever passes a past moment must vouch for it, see
+:mod:`medportal.pki.signatures`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import verification
+from cryptography.x509.oid import SignatureAlgorithmOID
+
+from medportal.pki import errors
+from medportal.pki.certificates import PublicKey, crl_number
+from medportal.pki.profiles import (
+    INSTITUTION_URN,
+    Algorithm,
+    CrlLimits,
+    Purpose,
+    is_institution,
+    meaning,
+)
+
+MAX_CERTIFICATE_BYTES = 16 * 1024
+MAX_CRL_BYTES = 512 * 1024
+
+
+# The library parses lazily, so hostile bytes can raise these from almost any attribute.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+class Caution(StrEnum):
+    """What is still accepted and should be looked into."""
+
+    CRL_STALE = "crl-stale"
+    REVOCATION_UNCHECKED = "revocation-unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLeaf:
+    """A certificate that passed every check; only this module makes one."""
+
+    institution: str
+    purpose: Purpose
+    certificate: x509.Certificate
+    public_key: PublicKey
+    serial: int
+    crl_number: int | None
+    crl_next_update: datetime | None
+    warnings: tuple[Caution, ...]
+
+    @property
+    def key_id(self) -> str:
+        """See :func:`key_id`."""
+        return key_id(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crl:
+    parsed: x509.CertificateRevocationList
+    number: int
+    next_update: datetime
+    warnings: tuple[Caution, ...]
+
+
+def verify_leaf(
+    chain_der: Sequence[bytes],
+    *,
+    ca: x509.Certificate,
+    crl_der: bytes | None,
+    purpose: Purpose,
+    institution: str,
+    now: datetime,
+    crl_limits: CrlLimits,
+    crl_floor: int = 0,
+) -> VerifiedLeaf:
+    """Return the verified leaf of ``chain_der``, or raise a ``PkiError`` that names what is wrong.
+
+    ``ca`` is the authority trusted for ``institution``; ``crl_floor`` the highest revocation list
+    number already seen from it, so that an older list cannot hide a revocation. ``now`` is aware.
+    """
+    path = verify_path(chain_der, ca=ca, purpose=purpose, institution=institution, now=now)
+    crl = _verify_crl(crl_der, ca, now, crl_limits, crl_floor)
+    if crl.parsed.get_revoked_certificate_by_serial_number(path.serial) is not None:  # (7)
+        raise errors.Revoked("the authority has withdrawn the certificate")
+    return VerifiedLeaf(
+        institution=institution,
+        purpose=purpose,
+        certificate=path.certificate,
+        public_key=path.public_key,
+        serial=path.serial,
+        crl_number=crl.number,
+        crl_next_update=crl.next_update,
+        warnings=crl.warnings,
+    )
+
+
+def verify_path(
+    chain_der: Sequence[bytes],
+    *,
+    ca: x509.Certificate,
+    purpose: Purpose,
+    institution: str,
+    now: datetime,
+) -> VerifiedLeaf:
+    """Run checks 1 to 4 only, for the moment in a handshake when no list has arrived yet.
+
+    The result warns ``REVOCATION_UNCHECKED``: nothing may be done in its name before
+    :func:`verify_leaf` has passed too.
+    """
+    if now.tzinfo is None:
+        raise ValueError("a naive datetime has no place on the time line")
+    with _malformed_is(errors.BadChain):
+        leaf = _parse_chain(chain_der)  # (1)
+        _check_path(leaf, ca, now)  # (2)
+        key = _check_purpose(leaf, purpose)  # (3)
+        _check_institution(leaf, ca, institution)  # (4)
+    unchecked = (Caution.REVOCATION_UNCHECKED,)
+    return VerifiedLeaf(
+        institution, purpose, leaf, key, leaf.serial_number, None, None, warnings=unchecked
+    )
+
+
+def verify_crl(
+    crl_der: bytes | None,
+    *,
+    ca: x509.Certificate,
+    now: datetime,
+    crl_limits: CrlLimits,
+    crl_floor: int = 0,
+) -> x509.CertificateRevocationList:
+    """Run checks 5 and 6 alone and return the list, or raise a ``CrlError``."""
+    return _verify_crl(crl_der, ca, now, crl_limits, crl_floor).parsed
+
+
+def verify_crl_origin(
+    crl_der: bytes | None, *, ca: x509.Certificate
+) -> x509.CertificateRevocationList:
+    """Run check 5 alone (whose list it is, not how old) and return it, or raise a ``CrlError``."""
+    with _malformed_is(errors.CrlInvalid):
+        crl = _parse_crl(crl_der)
+        _check_crl_kind(crl, ca)
+    return crl
+
+
+def verify_authority(ca: x509.Certificate, institution: str, now: datetime) -> x509.Certificate:
+    """Return ``ca`` if it can be the authority of ``institution``, else raise ``UnfitAuthority``.
+
+    That is: self-signed with P-256, valid at ``now``, a CA by basic constraints with path length
+    0, its key for signing certificates and lists only, and naming the institution. It says nothing
+    about whether anybody should *trust* it: people decide that, by fingerprint.
+    """
+    try:
+        ca.verify_directly_issued_by(ca)
+        usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
+        basic = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
+        names = _institutions(ca)
+    except (*_MALFORMED, InvalidSignature, x509.ExtensionNotFound) as error:
+        raise errors.UnfitAuthority("not a self-signed authority") from error
+    fit = (
+        _is_p256(ca.public_key())
+        and basic == x509.BasicConstraints(ca=True, path_length=0)
+        and _granted(usage) == {"key_cert_sign", "crl_sign"}
+        and names == [institution]
+    )
+    if not fit:
+        raise errors.UnfitAuthority("not fit to be this institution's authority")
+    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
+        raise errors.UnfitAuthority("the authority's certificate is not valid now")
+    return ca
+
+
+def institution_of(certificate: x509.Certificate) -> str:
+    """Return the institution that a certificate names (unverified: whoever made it says so).
+
+    Raises ``WrongInstitution`` if it names none, or several.
+    """
+    try:
+        names = _institutions(certificate)
+    except (*_MALFORMED, x509.ExtensionNotFound) as error:
+        raise errors.WrongInstitution("the certificate names no institution") from error
+    if len(names) != 1:
+        raise errors.WrongInstitution("the certificate does not name exactly one institution")
+    return names[0]
+
+
+def key_id(key: PublicKey) -> str:
+    """Return the first 16 bytes of SHA-256 over the key's SubjectPublicKeyInfo, in hexadecimal."""
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()[
+        :32
+    ]
+
+
+def algorithm_of(key: object) -> Algorithm | None:
+    """Return the algorithm that a public key is for, ``None`` for kinds not used here."""
+    if _is_p256(key):
+        return Algorithm.P256
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return Algorithm.ED25519
+    if isinstance(key, mldsa.MLDSA65PublicKey):
+        return Algorithm.ML_DSA_65
+    return None
+
+
+@contextmanager
+def _malformed_is(refusal: type[errors.PkiError]) -> Iterator[None]:
+    """Turn whatever malformed bytes make the library raise into ``refusal``."""
+    try:
+        yield
+    except _MALFORMED as error:
+        raise refusal("malformed") from error
+
+
+def _is_p256(key: object) -> bool:
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def _parse_chain(chain_der: Sequence[bytes]) -> x509.Certificate:
+    if len(chain_der) != 1:
+        raise errors.BadChain("the chain is not exactly one leaf")
+    if len(chain_der[0]) > MAX_CERTIFICATE_BYTES:
+        raise errors.BadChain("the certificate is too large")
+    return x509.load_der_x509_certificate(chain_der[0])
+
+
+# The library's default for leaves demands what the web demands (a DNS name, a key for TLS); ours
+# carry a URI and keys of other kinds, and everything beyond the path is checked here (3, 4).
+_LEAF_POLICY = verification.ExtensionPolicy.permit_all().require_present(
+    x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None
+)
+_CA_POLICY = verification.ExtensionPolicy.webpki_defaults_ca()
+
+
+def _check_path(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+    verifier = (
+        verification.PolicyBuilder()
+        .store(verification.Store([ca]))
+        .time(now)
+        .max_chain_depth(0)
+        .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
+        .build_client_verifier()
+    )
+    try:
+        verifier.verify(leaf, [])
+    except verification.VerificationError as error:
+        raise _path_error(leaf, ca, now) from error
+
+
+def _path_error(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> Exception:
+    """Say why the library refused: it gives one error for everything."""
+    try:
+        leaf.verify_directly_issued_by(ca)
+    except (*_MALFORMED, InvalidSignature):
+        return errors.WrongAuthority("not issued by the authority trusted for the institution")
+    if now < max(leaf.not_valid_before_utc, ca.not_valid_before_utc):
+        return errors.NotYetValid("the certificate is not valid yet; compare the clocks")
+    if now > min(leaf.not_valid_after_utc, ca.not_valid_after_utc):
+        return errors.Expired("the certificate has expired")
+    return errors.BadChain("the certificate does not satisfy RFC 5280 under its authority")
+
+
+def _check_purpose(leaf: x509.Certificate, purpose: Purpose) -> PublicKey:
+    expected = meaning(purpose)
+    try:
+        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise errors.WrongPurpose("the certificate does not say what it is for") from error
+    if len(list(uses)) != len(expected.uses) or frozenset(uses) != expected.uses:
+        raise errors.WrongPurpose("the certificate is for another purpose")
+    if _granted(usage) != {"digital_signature"}:
+        raise errors.WrongPurpose("the certificate's key is not for signatures alone")
+    key = leaf.public_key()
+    if algorithm_of(key) is not expected.algorithm:
+        raise errors.WrongPurpose("the certificate's key is of another kind than its purpose's")
+    return key  # type: ignore[return-value]  # algorithm_of has just told the kind
+
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+)
+
+
+def _granted(usage: x509.KeyUsage) -> set[str]:
+    return {name for name in _USAGES if getattr(usage, name)}
+
+
+def _check_institution(leaf: x509.Certificate, ca: x509.Certificate, institution: str) -> None:
+    if not institution_of(leaf) == institution_of(ca) == institution:
+        raise errors.WrongInstitution("the certificate is of another institution")
+
+
+def _institutions(certificate: x509.Certificate) -> list[str]:
+    """Return what follows our URN in each URI. A URI of another kind yields no slug."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    found = [uri.removeprefix(INSTITUTION_URN) for uri in uris if uri.startswith(INSTITUTION_URN)]
+    return [name for name in found if is_institution(name)]
+
+
+def _verify_crl(
+    crl_der: bytes | None, ca: x509.Certificate, now: datetime, limits: CrlLimits, floor: int
+) -> _Crl:
+    with _malformed_is(errors.CrlInvalid):
+        crl = _parse_crl(crl_der)  # (5)
+        number, next_update = _check_crl_kind(crl, ca)  # (5)
+    warnings = _check_crl_age(crl, next_update, now, limits)  # (6)
+    if number < floor:  # (6)
+        raise errors.CrlRolledBack("a newer revocation list has already been seen")
+    return _Crl(crl, number, next_update, warnings)
+
+
+def _parse_crl(crl_der: bytes | None) -> x509.CertificateRevocationList:
+    if crl_der is None:
+        raise errors.CrlMissing("no revocation list")
+    if len(crl_der) > MAX_CRL_BYTES:
+        raise errors.CrlInvalid("the revocation list is too large")
+    return x509.load_der_x509_crl(crl_der)
+
+
+def _check_crl_kind(
+    crl: x509.CertificateRevocationList, ca: x509.Certificate
+) -> tuple[int, datetime]:
+    """Return number and next update of a complete list signed by ``ca`` with its own algorithm."""
+    key = ca.public_key()
+    signed = (
+        crl.signature_algorithm_oid == SignatureAlgorithmOID.ECDSA_WITH_SHA256
+        and crl.issuer == ca.subject
+        and isinstance(key, ec.EllipticCurvePublicKey)
+        and crl.is_signature_valid(key)
+    )
+    if not signed:
+        raise errors.CrlInvalid("the revocation list is not signed by the authority")
+    # Deltas and partitioned lists say what they are in a critical extension; whole ones have none.
+    if any(extension.critical for extension in _crl_extensions(crl)):
+        raise errors.CrlInvalid("the revocation list is of a kind not understood here")
+    try:
+        number = crl_number(crl)
+    except x509.ExtensionNotFound as error:
+        raise errors.CrlInvalid("the revocation list has no number") from error
+    if crl.next_update_utc is None:
+        raise errors.CrlInvalid("the revocation list does not say when the next is due")
+    return number, crl.next_update_utc
+
+
+def _crl_extensions(
+    crl: x509.CertificateRevocationList,
+) -> list[x509.Extension[x509.ExtensionType]]:
+    return [*crl.extensions, *(each for entry in crl for each in entry.extensions)]
+
+
+def _check_crl_age(
+    crl: x509.CertificateRevocationList, next_update: datetime, now: datetime, limits: CrlLimits
+) -> tuple[Caution, ...]:
+    age = now - crl.last_update_utc
+    if age < -limits.skew:
+        raise errors.CrlFromFuture("the revocation list is dated after now; compare the clocks")
+    if age > limits.refuse_after:
+        raise errors.CrlStale("the revocation list is too old")
+    stale = age > limits.warn_after or now > next_update
+    return (Caution.CRL_STALE,) if stale else ()

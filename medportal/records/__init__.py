@@ -1,0 +1,24 @@
+"""Clinical records: what a record says, and how it is stored, signed and shown.
+
+Holds: clinical content as frozen values (:mod:`content`), the catalogue of
+observations (:mod:`catalogue` with ``catalogue.toml``), the interpretation of a value
+against reference ranges (:mod:`interpret`), the exact bytes that are stored and sent
+(:mod:`fhir`), the statement its author signs over them (:mod:`statement`) and the
+reading of what people type (:mod:`entry`); all of these are PURE.
+May import: access, patients, vault, audit, tenancy, web, db and core; the PURE
+modules only core.
+Never does: change the bytes of a record once they are signed; guess what somebody
+meant to type; tell in an error what somebody typed.
+Invariants: one record has one encoding, and ``from_fhir`` refuses every other; a
+decimal keeps its digits from the form to the bytes and back; a value that the
+catalogue cannot judge is "unknown", never "normal".
+Start reading at :mod:`medportal.records.content`.
+"""
+
+
+def includeme(config):  # type: ignore[no-untyped-def]
+    """Register the views, and how decisions learn about records."""
+    from medportal.records.store import record_facts
+
+    config.registry["record_facts"] = record_facts
+    config.scan("medportal.records.views")

@@ -1,0 +1,258 @@
+"""Reading what people type into the entry forms (PURE).
+
+A number may be written as in Portuguese (``5,1``) or as in English (``5.1``), whatever
+the language of the page: no value has more than two decimals, so a mark before exactly
+three digits can only group thousands, and is refused instead of being guessed at.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TypeVar
+
+from medportal.records.catalogue import (
+    Catalogue,
+    Definition,
+    Group,
+    ValueKind,
+    number_problems,
+)
+from medportal.records.content import (
+    MAX_TEXT,
+    BloodPressure,
+    Coded,
+    Observation,
+    Quantity,
+    RecordKind,
+    Value,
+    text_problem,
+)
+from medportal.records.errors import InvalidContent, Problem
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+MAX_TYPED_NUMBER = 20
+_NUMBER = re.compile(r"([0-9]+)(?:[.,]([0-9]+))?")
+_GROUPED = re.compile(r"[0-9]{1,3}(?:[.,' \u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
+_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_DAY_FIRST = re.compile(r"([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})")
+# Minus, plus and comparison signs: what people write when they mean more than a number.
+_SIGNED = re.compile(r"[-+<>\u2212\u2264\u2265].*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input of an entry form.
+
+    ``key`` names the input ("glucose", "blood-pressure.systolic"); ``definition`` gives
+    its name, unit, decimals and bounds; ``options`` is empty unless a code is chosen;
+    ``part_of`` is the key of the compound observation it belongs to.
+    """
+
+    key: str
+    definition: Definition
+    options: tuple[str, ...]
+    part_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGroup:
+    """Inputs that stand together under one heading."""
+
+    group: Group
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was typed, read: ready to become a record once author and ids are known."""
+
+    effective: date
+    observations: tuple[Observation, ...]
+    diagnosis: str | None
+    notes: str | None
+
+
+def form_fields(kind: RecordKind, catalogue: Catalogue) -> tuple[FieldGroup, ...]:
+    """Return the inputs that the entry form for records of ``kind`` shows, in order."""
+    return tuple(
+        FieldGroup(group, tuple(field for one in members for field in _fields(one, catalogue)))
+        for group, members in catalogue.entered_in(kind)
+    )
+
+
+def text_fields(kind: RecordKind) -> tuple[str, ...]:
+    """Return the names of the free texts of the form; only a hospital makes diagnoses."""
+    return ("diagnosis", "notes") if kind is RecordKind.MEDICAL else ("notes",)
+
+
+def parse_entry(kind: RecordKind, typed: Mapping[str, str], catalogue: Catalogue) -> Entry:
+    """Return what the whole form says.
+
+    ``typed`` maps the names of inputs ("effective", the texts of :func:`text_fields`, the
+    keys of :func:`form_fields`) to what was typed; empty and absent are the same. Raises
+    ``InvalidContent`` with every problem of every input, unknown inputs included.
+    """
+    collector = _Collector()
+    effective = collector.read(parse_date, "effective", typed.get("effective", ""))
+    texts = {
+        name: collector.read(parse_text, name, typed.get(name, "")) for name in text_fields(kind)
+    }
+    fields = [field for group in form_fields(kind, catalogue) for field in group.fields]
+    values = {
+        field.key: collector.read(parse_field, field, typed.get(field.key, "")) for field in fields
+    }
+    known = {"effective", *texts, *values}
+    collector.problems.extend(Problem("", "unknown-field") for _ in sorted(set(typed) - known))
+    if not collector.problems:
+        collector.problems.extend(_whole_problems(fields, texts, values))
+    if collector.problems or effective is None:
+        raise InvalidContent(tuple(collector.problems))
+    return Entry(
+        effective=effective,
+        observations=tuple(_observations(kind, values, catalogue)),
+        diagnosis=texts.get("diagnosis"),
+        notes=texts["notes"],
+    )
+
+
+def parse_field(field: Field, text: str) -> Decimal | str | None:
+    """Return the number or the code that was typed into one input; ``None`` if empty.
+
+    Raises ``InvalidContent`` with one or more problems of that input.
+    """
+    if not text.strip():
+        return None
+    if field.definition.kind is ValueKind.CODED:
+        return _parse_option(field, text.strip())
+    return parse_number(field.key, field.definition, text)
+
+
+def parse_number(key: str, definition: Definition, text: str) -> Decimal:
+    """Return the number typed as ``text``, with the digits that were typed.
+
+    Raises ``InvalidContent``: "not-a-number", "sign-not-allowed" (also for ``<`` and
+    ``>``), "grouped-number" for thousands marks, "too-many-decimals" or "implausible".
+    """
+    text = text.strip()
+    match = _NUMBER.fullmatch(text[: MAX_TYPED_NUMBER + 1])
+    code = _number_code(text, match is not None)
+    if match is None or code is not None:
+        raise _invalid(key, code or "not-a-number")
+    whole, decimals = match.groups()
+    number = Decimal(f"{whole}.{decimals}" if decimals else whole)
+    problems = tuple(number_problems(key, definition, number))
+    if problems:
+        raise InvalidContent(problems)
+    return number
+
+
+def parse_date(key: str, text: str) -> date:
+    """Return the date typed as ``2026-05-01``, ``1/5/2026``, ``01-05-2026`` or ``1.5.2026``.
+
+    Without the browser's date picker people in Portugal and Britain write the day first.
+    Raises ``InvalidContent``: "not-a-date", also for an empty text.
+    """
+    text = text.strip()
+    iso, day_first = _ISO_DATE.fullmatch(text), _DAY_FIRST.fullmatch(text)
+    parts = iso.groups() if iso else day_first.groups()[::-1] if day_first else ()
+    try:
+        return date(*map(int, parts))
+    except (TypeError, ValueError):
+        # Without the cause, whose message may quote what was typed.
+        raise _invalid(key, "not-a-date") from None
+
+
+def parse_text(key: str, text: str) -> str | None:
+    """Return a free text with line ends as line feeds; ``None`` if it is empty.
+
+    Raises ``InvalidContent``: "too-long" or "unprintable".
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    code = text_problem(text, MAX_TEXT, lines=True)
+    if code in ("too-long", "unprintable"):
+        raise _invalid(key, code, {"limit": str(MAX_TEXT)} if code == "too-long" else {})
+    return text or None
+
+
+class _Collector:
+    """Runs parsers and keeps their problems, so that a form shows all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def read(self, parse: Callable[[K, str], T], key: K, text: str) -> T | None:
+        try:
+            return parse(key, text)
+        except InvalidContent as invalid:
+            self.problems.extend(invalid.problems)
+            return None
+
+
+def _fields(definition: Definition, catalogue: Catalogue) -> Iterator[Field]:
+    for part in catalogue.components(definition):
+        yield Field(f"{definition.key}.{part.key}", part, (), definition.key)
+    if not definition.components:
+        yield Field(definition.key, definition, definition.options, None)
+
+
+def _parse_option(field: Field, text: str) -> str:
+    # A minus sign from a word processor is meant as one.
+    option = text.upper().replace("\u2212", "-").replace(" ", "")
+    if option not in field.options:
+        raise _invalid(field.key, "not-an-option")
+    return option
+
+
+def _number_code(text: str, plain: bool) -> str | None:
+    """Return what is wrong with a typed number, before its size is looked at."""
+    if len(text) > MAX_TYPED_NUMBER:
+        return "not-a-number"
+    if _SIGNED.fullmatch(text):
+        return "sign-not-allowed"
+    if _GROUPED.fullmatch(text):
+        return "grouped-number"
+    return None if plain else "not-a-number"
+
+
+def _whole_problems(
+    fields: list[Field], texts: Mapping[str, str | None], values: Mapping[str, Decimal | str | None]
+) -> Iterator[Problem]:
+    """Yield what is wrong with inputs that are right one by one."""
+    if not any(value is not None for value in (*texts.values(), *values.values())):
+        yield Problem("", "empty-record")
+    for field in fields:
+        parts = [values[one.key] for one in fields if one.part_of == field.part_of]
+        missing = values[field.key] is None and any(part is not None for part in parts)
+        if field.part_of is not None and missing:
+            yield Problem(field.key, "required")
+
+
+def _observations(
+    kind: RecordKind, values: Mapping[str, Decimal | str | None], catalogue: Catalogue
+) -> Iterator[Observation]:
+    for _, members in catalogue.entered_in(kind):
+        for definition in members:
+            keys = [field.key for field in _fields(definition, catalogue)]
+            value = _value(definition, [values[key] for key in keys])
+            if value is not None:
+                yield Observation(definition.code, value)
+
+
+def _value(definition: Definition, read: list[Decimal | str | None]) -> Value | None:
+    match read:
+        case [Decimal() as systolic, Decimal() as diastolic]:
+            return BloodPressure(systolic, diastolic)
+        case [Decimal() as number]:
+            return Quantity(number, definition.unit)
+        case [str() as code]:
+            return Coded(code)
+        case _:
+            return None
+
+
+def _invalid(key: str, code: str, params: Mapping[str, str] | None = None) -> InvalidContent:
+    return InvalidContent((Problem(key, code, params or {}),))

@@ -1,0 +1,124 @@
+"""The exact bytes of a record: a FHIR R4 Bundle with one encoding (PURE).
+
+These bytes are signed, sealed, sent and handed to the patient as they are; nothing ever
+writes a record again to "the same" bytes, except to check that they are the one encoding.
+The Bundle (type ``collection``) holds DiagnosticReport, Patient, Practitioner,
+Organization, a Condition if there is a diagnosis, and one Observation for each value.
+"""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from medportal.records import exact_json
+from medportal.records.catalogue import Catalogue, Definition
+from medportal.records.content import (
+    ClinicalRecord,
+    Observation,
+    Quantity,
+    Subject,
+    age_on,
+    check_form,
+    check_subject,
+    effective_date,
+    numbers,
+)
+from medportal.records.errors import (
+    ContentTooLarge,
+    InvalidContent,
+    NotCanonicalRecord,
+    UnexpectedContent,
+)
+from medportal.records.fhir_read import read_bundle
+from medportal.records.fhir_write import OBSERVATION_CATEGORIES, Shown, bundle
+from medportal.records.interpret import Interpretation, interpret, reference_range
+
+MAX_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A record as it was read: what it says, of whom, and what its author was shown.
+
+    ``shown`` has one entry for each of ``record.observations``.
+    """
+
+    record: ClinicalRecord
+    subject: Subject
+    shown: tuple[Shown, ...]
+
+
+def to_fhir(record: ClinicalRecord, subject: Subject, catalogue: Catalogue) -> bytes:
+    """Return the bytes of a record that ``content.validate`` has passed.
+
+    The names, ranges and interpretations of the catalogue are written with the values.
+    Raises ``InvalidContent`` for a record that could not be read back or that holds a
+    value which the catalogue refuses.
+    """
+    values = (problem for one in record.observations for problem in catalogue.problems(one))
+    problems = (*check_form(record), *check_subject(subject), *values)
+    if problems:
+        raise InvalidContent(problems)
+    shown = tuple(_shown(record, subject, one, catalogue) for one in record.observations)
+    return exact_json.encode(bundle(record, subject, shown))
+
+
+def from_fhir(content: bytes) -> tuple[ClinicalRecord, Subject]:
+    """Return the record that ``content`` encodes, and its subject; see :func:`read`."""
+    reading = read(content)
+    return reading.record, reading.subject
+
+
+def read(content: bytes) -> Reading:
+    """Return everything that ``content`` says; no catalogue is needed for it.
+
+    Raises a ``FhirError``: ``ContentTooLarge``, ``NotJson``, ``DuplicateKey``,
+    ``NotANumber``, ``ContentTooDeep``, ``UnexpectedContent`` with the place, or
+    ``NotCanonicalRecord`` if the record, written again, has other bytes: an unknown
+    member, another order, a number written differently.
+    """
+    if len(content) > MAX_BYTES:
+        raise ContentTooLarge(f"more than {MAX_BYTES} bytes")
+    record, subject, shown = read_bundle(exact_json.decode(content))
+    problems = (*check_form(record), *check_subject(subject))
+    if problems:
+        raise UnexpectedContent(problems[0].field)
+    if exact_json.encode(bundle(record, subject, shown)) != content:
+        raise NotCanonicalRecord("not the one encoding of this record")
+    return Reading(record, subject, shown)
+
+
+def _shown(
+    record: ClinicalRecord, subject: Subject, one: Observation, catalogue: Catalogue
+) -> Shown:
+    definition = catalogue.by_code(one.code)
+    age = age_on(subject.birth_date, effective_date(record))
+    if isinstance(one.value, Quantity):
+        return _beside(definition, one.value.value, subject, age)
+    parts = zip(catalogue.components(definition), numbers(one.value), strict=True)
+    # FHIR has a category for the whole observation only.
+    components = [replace(_beside(*part, subject, age), category="") for part in parts]
+    return _plain(definition, tuple(components))
+
+
+def _plain(definition: Definition, components: tuple[Shown, ...]) -> Shown:
+    return Shown(
+        name=definition.name("en"),
+        also=definition.also,
+        category=OBSERVATION_CATEGORIES[definition.category],
+        unit_text="",
+        low=None,
+        high=None,
+        interpretation=Interpretation.UNKNOWN,
+        components=components,
+    )
+
+
+def _beside(definition: Definition, value: Decimal, subject: Subject, age: int) -> Shown:
+    limits = reference_range(definition, subject.sex, age)
+    return replace(
+        _plain(definition, ()),
+        unit_text=definition.unit_text,
+        low=None if limits is None else limits.low,
+        high=None if limits is None else limits.high,
+        interpretation=interpret(definition, value, subject.sex, age),
+    )

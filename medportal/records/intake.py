@@ -1,0 +1,121 @@
+"""Intake: what the receiver accepted goes under the patient's own key.
+
+The receiver faces partners and may have been taken over, so nothing is filed on its word:
+the author's signature, the patient's number and the content are checked again here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
+from medportal.core.canonical import NotCanonical
+from medportal.core.ids import new_id
+from medportal.delivery.errors import MalformedDelivery
+from medportal.delivery.inbox import InboxItem, mark_filed, pending, set_aside
+from medportal.delivery.parcel import Parcel, inbox_info
+from medportal.delivery.states import DeliveryReason
+from medportal.keys import TenantKeys
+from medportal.patients.pseudonyms import MalformedIdentifier, normal_number
+from medportal.patients.service import find_patient
+from medportal.pki.errors import PkiError
+from medportal.records.content import check_form
+from medportal.records.errors import FhirError, NotForThisPatient, StatementError
+from medportal.records.fhir import read
+from medportal.records.service import file_record, verify_author
+from medportal.records.statement import SealedContent
+from medportal.vault.documents import DocumentStore
+from medportal.vault.errors import VaultError
+
+log = structlog.get_logger()
+ACTOR = "process:intake"
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """How many items of a batch were filed, and how many were set aside for a person."""
+
+    filed: int
+    set_aside: int
+
+
+_REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
+    ((VaultError,), DeliveryReason.CANNOT_OPEN),
+    ((PkiError, StatementError), DeliveryReason.SIGNATURE_INVALID),
+    ((NotForThisPatient, MalformedIdentifier), DeliveryReason.IDENTIFIER_MISMATCH),
+    ((FhirError, MalformedDelivery, NotCanonical), DeliveryReason.CONTENT_INVALID),
+)
+_EXPECTED = tuple(kind for kinds, _reason in _REASONS for kind in kinds)
+
+
+def take_in(
+    session: Session,
+    documents_of: Callable[[Session], DocumentStore],
+    keys: TenantKeys,
+    now: datetime,
+    limit: int = BATCH,
+) -> Filed:
+    """File one batch of inbox items, in the caller's transaction."""
+    filed = aside = 0
+    for item in pending(session, limit):
+        try:
+            # A savepoint: what an item that fails wrote is undone, the others stay.
+            with session.begin_nested():
+                _file(session, documents_of(session), keys, item, now)
+            filed += 1
+        except _EXPECTED as error:
+            reason = next(r for kinds, r in _REASONS if isinstance(error, kinds))
+            set_aside(session, item.sender, item.tid, reason)
+            log.warning("inbox item set aside", tid=item.tid, sender=item.sender, reason=reason)
+            aside += 1
+    return Filed(filed, aside)
+
+
+def _file(
+    session: Session, documents: DocumentStore, keys: TenantKeys, item: InboxItem, now: datetime
+) -> None:
+    opened = keys.open_incoming(item.sealed, inbox_info(keys.tenant.id, item.sender, item.tid))
+    parcel = Parcel.from_bytes(opened)
+    reading = read(parcel.content)
+    sealed = SealedContent(parcel.content, parcel.statement)
+    verify_author(keys, sealed, reading.record, origin=item.sender, at=item.received_at)
+    if check_form(reading.record):
+        raise MalformedDelivery("content that this institution would not store")
+    patient_id = _patient(session, item, parcel, reading.subject.number)
+    local_id = new_id()
+    file_record(
+        session,
+        documents,
+        keys,
+        reading.record,
+        sealed,
+        patient_id=patient_id,
+        origin=item.sender,
+        local_id=local_id,
+        now=now,
+    )
+    mark_filed(session, item.sender, item.tid, local_id, now)
+    append(
+        session,
+        Event.create(
+            Action.RECORD_FILED,
+            now=now,
+            actor=ACTOR,
+            patient=patient_id,
+            object=local_id,
+            details={"origin": item.sender, "tid": item.tid},
+        ),
+    )
+
+
+def _patient(session: Session, item: InboxItem, parcel: Parcel, number: str) -> str:
+    """Return the patient that the number names here, who must be the one accepted for."""
+    found = find_patient(session, parcel.scheme, normal_number(parcel.number))
+    if found is None or found != item.patient_id or number != parcel.number:
+        raise NotForThisPatient("the number is not that of the patient accepted for")
+    return found

@@ -1,0 +1,100 @@
+"""Queries on the index of records."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from medportal.access.decisions import RecordFacts
+from medportal.records.models import Record, RecordVersion
+
+PAGE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One record as the index knows it, with its current version."""
+
+    id: str
+    patient_id: str
+    origin: str
+    origin_record_id: str
+    kind: str
+    category: str
+    effective_on: date
+    local_author_id: str | None
+    version: int
+    document_id: str
+    document_digest: bytes
+    content_digest: bytes
+    kept_since: datetime
+
+
+def record_facts(session: Session, patient_id: str, record_id: str) -> RecordFacts:
+    """Return what a decision needs about a record of this patient, existing or not."""
+    row = session.execute(
+        select(Record.local_author_id, Record.category).where(
+            Record.id == record_id, Record.patient_id == patient_id
+        )
+    ).one_or_none()
+    if row is None:
+        return RecordFacts(record_id, exists=False)
+    return RecordFacts(record_id, True, row.local_author_id, row.category)
+
+
+def facts_of(entry: IndexEntry) -> RecordFacts:
+    """Return what a decision needs about an entry of the index."""
+    return RecordFacts(entry.id, True, entry.local_author_id, entry.category)
+
+
+def find(session: Session, patient_id: str, record_id: str) -> IndexEntry | None:
+    """Return the index entry of one record of one patient."""
+    return next(iter(_entries(session, _query(patient_id).where(Record.id == record_id))), None)
+
+
+def timeline(
+    session: Session,
+    patient_id: str,
+    *,
+    before: tuple[date, str] | None = None,
+    limit: int = PAGE,
+) -> list[IndexEntry]:
+    """Return a patient's records, newest first; ``before`` is (date, id) of the last one seen."""
+    query = _query(patient_id).order_by(Record.effective_on.desc(), Record.id.desc())
+    if before is not None:
+        query = query.where(tuple_(Record.effective_on, Record.id) < before)
+    return _entries(session, query.limit(limit))
+
+
+def _query(patient_id: str):  # type: ignore[no-untyped-def]
+    return (
+        select(Record, RecordVersion)
+        .join(
+            RecordVersion,
+            (RecordVersion.record_id == Record.id)
+            & (RecordVersion.version == Record.current_version),
+        )
+        .where(Record.patient_id == patient_id)
+    )
+
+
+def _entries(session: Session, query) -> list[IndexEntry]:  # type: ignore[no-untyped-def]
+    return [
+        IndexEntry(
+            id=record.id,
+            patient_id=record.patient_id,
+            origin=record.origin,
+            origin_record_id=record.origin_record_id,
+            kind=record.kind,
+            category=record.category,
+            effective_on=record.effective_on,
+            local_author_id=record.local_author_id,
+            version=version.version,
+            document_id=version.document_id,
+            document_digest=version.document_digest,
+            content_digest=version.content_digest,
+            kept_since=version.created_at,
+        )
+        for record, version in session.execute(query)
+    ]

@@ -1,0 +1,263 @@
+"""Pages about one patient: the overview with its timeline, one record, a new record."""
+
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from pyramid.request import Request
+from pyramid.view import view_config
+
+from medportal.access.care import carers
+from medportal.access.resources import PatientContext, RecordContext
+from medportal.access.views import CARE_WORDS
+from medportal.audit.events import Action, Outcome
+from medportal.core.ids import is_id
+from medportal.core.permissions import Permission
+from medportal.delivery import outbox
+from medportal.identity.service import names_of
+from medportal.patients import service as patients
+from medportal.patients.forms import SEX_WORDS
+from medportal.records import catalogue as catalogues
+from medportal.records import service, store
+from medportal.records.content import RecordKind, Sex, Subject
+from medportal.records.entry import parse_entry
+from medportal.records.errors import InvalidContent, RecordDamaged
+from medportal.records.forms import record_schema, show_problems, typed_of
+from medportal.records.presentation import (
+    CATEGORY_WORDS,
+    delivery_line,
+    institution_name,
+    rows_of,
+)
+from medportal.tenancy.tenant import Kind
+from medportal.vault.documents import SqlDocumentStore
+from medportal.web.flash import flash
+from medportal.web.forms import make_form
+from medportal.web.i18n import _
+
+
+@view_config(
+    route_name="patient", permission=Permission.PATIENT_SEE, renderer="templates/patient.pt"
+)
+def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
+    """Show a patient, as much as the person may see."""
+    decision = context.decision
+    sees = {
+        "birth": decision.allows(Permission.PATIENT_DEMOGRAPHICS),
+        "bed": decision.allows(Permission.PATIENT_BED),
+        "records": decision.allows(Permission.RECORD_LIST),
+    }
+    scheme = request.tenant.identifiers.scheme
+    request.audit(
+        Action.PATIENT_VIEWED,
+        patient=context.patient_id,
+        reasons=decision.because[Permission.PATIENT_SEE],
+    )
+    return {
+        "is_self": context.patient.is_self,
+        "patient": patients.details(request.db, context.patient_id, scheme),
+        "sees": sees,
+        "may_add": decision.allows(Permission.RECORD_CREATE),
+        "may_assign": decision.allows(Permission.CARE_MANAGE),
+        "carers": carers(request.db, context.patient_id, request.now)
+        if context.patient.is_self or decision.allows(Permission.CARE_MANAGE)
+        else [],
+        "care_words": CARE_WORDS,
+        "sex_words": SEX_WORDS,
+        "destinations": [
+            institution_name(request, partner)
+            for partner in patients.destinations(request.db, context.patient_id)
+        ],
+        **(_timeline(context, request) if sees["records"] else {"entries": [], "next": None}),
+    }
+
+
+def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
+    """Return a page of the records that the person may read, and nothing about the others."""
+    found = store.timeline(
+        request.db, context.patient_id, before=_before(request), limit=store.PAGE + 1
+    )
+    page, more = found[: store.PAGE], len(found) > store.PAGE
+    readable = [
+        entry
+        for entry in page
+        if context.record_decision(store.facts_of(entry)).allows(Permission.RECORD_READ)
+    ]
+    names = names_of(request.db, [e.local_author_id for e in readable if e.local_author_id])
+    entries = [
+        {
+            "entry": entry,
+            "title": CATEGORY_WORDS[entry.category],
+            "origin": institution_name(request, entry.origin),
+            "is_foreign": entry.origin != request.tenant.id,
+            "author": names.get(entry.local_author_id or "", ""),
+            "deliveries": _deliveries(context, request, entry.id),
+        }
+        for entry in readable
+    ]
+    request.audit(
+        Action.RECORDS_LISTED,
+        patient=context.patient_id,
+        reasons=context.decision.because[Permission.RECORD_LIST],
+        details={"count": len(entries)},
+    )
+    after = f"{page[-1].effective_on.isoformat()}.{page[-1].id}" if more else None
+    return {"entries": entries, "next": after}
+
+
+def _before(request: Request) -> tuple[date, str] | None:
+    """Return (date, id) of the last record of the page before."""
+    text = request.GET.get("before")
+    if text is None:
+        return None
+    day, _dot, record_id = text.partition(".")
+    try:
+        if is_id(record_id):
+            return date.fromisoformat(day), record_id
+    except ValueError:
+        pass
+    raise HTTPNotFound()
+
+
+def _deliveries(
+    context: PatientContext | RecordContext, request: Request, record_id: str
+) -> list[Any]:
+    if not context.decision.allows(Permission.DELIVERY_FOLLOW):
+        return []
+    views = outbox.state_of(request.db, record_id, request.now)
+    return [delivery_line(request, view) for view in views]
+
+
+@view_config(route_name="record", permission=Permission.RECORD_READ, renderer="templates/record.pt")
+def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
+    """Show one record with its origin and signature, or say that it is damaged."""
+    entry = store.find(request.db, context.patient_id, context.record_id)
+    if entry is None:
+        raise HTTPNotFound()
+    scheme = request.tenant.identifiers.scheme
+    page = {
+        "entry": entry,
+        "title": CATEGORY_WORDS[entry.category],
+        "origin": institution_name(request, entry.origin),
+        "is_foreign": entry.origin != request.tenant.id,
+        "patient": patients.details(request.db, context.patient_id, scheme),
+        "is_self": context.patient_context.patient.is_self,
+        "sees_patient": context.patient_context.decision.allows(Permission.PATIENT_SEE),
+        "deliveries": _deliveries(context, request, entry.id),
+    }
+    grant = context.grant(Permission.RECORD_READ)
+    try:
+        opened = service.open_record(
+            request.db, SqlDocumentStore(request.db), request.keys, grant, entry
+        )
+    except RecordDamaged as error:
+        request.audit(
+            Action.RECORD_READ,
+            Outcome.FAILED,
+            patient=context.patient_id,
+            object=entry.id,
+            reasons=grant.because,
+            details={"damaged": error.code},
+        )
+        return {**page, "opened": None, "rows": []}
+    request.audit(
+        Action.RECORD_READ, patient=context.patient_id, object=entry.id, reasons=grant.because
+    )
+    rows = rows_of(request, opened.reading, catalogues.load())
+    return {**page, "opened": opened, "rows": rows}
+
+
+@view_config(route_name="record-delivery", permission=Permission.DELIVERY_FOLLOW, renderer="json")
+def delivery_state(context: RecordContext, request: Request) -> dict[str, Any]:
+    """Tell how one delivery of a record stands; the record's page asks while it changes."""
+    tid = request.matchdict["tid"]
+    views = outbox.state_of(request.db, context.record_id, request.now)
+    found = next((view for view in views if view.tid == tid), None)
+    if found is None:
+        raise HTTPNotFound()
+    line = delivery_line(request, found)
+    return {
+        "state": str(found.state),
+        "kind": line.kind,
+        "text": line.state,
+        "detail": line.detail,
+        "final": line.final,
+    }
+
+
+@view_config(
+    route_name="record-new",
+    permission=Permission.RECORD_CREATE,
+    renderer="templates/new_record.pt",
+)
+def new_record(context: PatientContext, request: Request) -> Any:
+    """Enter a record; saving signs it, and queues it for the patient's destinations."""
+    catalogue = catalogues.load()
+    kind = _kind_made_here(request)
+    today = request.now.astimezone(ZoneInfo(request.tenant.time_zone)).date()
+    schema = record_schema(kind, catalogue, request.locale_name, f"{today:%d/%m/%Y}")
+    form = make_form(request, schema, submit=_("Sign and save"))
+    scheme = request.tenant.identifiers.scheme
+    patient = patients.details(request.db, context.patient_id, scheme)
+    destinations = [institution_name(request, partner) for partner in patient.destinations]
+    page = {"form": form, "patient": patient, "kind": kind, "destinations": destinations}
+    if request.method != "POST":
+        return page
+    values = form.validate(request.POST.items())
+    if values is None:
+        return page
+    try:
+        created = service.create_record(
+            request.db,
+            SqlDocumentStore(request.db),
+            request.keys,
+            context.grant(Permission.RECORD_CREATE),
+            catalogue,
+            kind=kind,
+            entry=parse_entry(kind, typed_of(values), catalogue),
+            author_name=request.login.person_name,
+            subject=subject_of(patient),
+            destinations=patient.destinations,
+            now=request.now,
+        )
+    except InvalidContent as error:
+        show_problems(form, kind, catalogue, error.problems)
+        return page
+    _audit_created(context, request, created)
+    flash(request, _("Signed and saved."))
+    return HTTPSeeOther(
+        request.route_path("record", patient=context.patient_id, record=created.record_id)
+    )
+
+
+def _audit_created(context: PatientContext, request: Request, created: service.Created) -> None:
+    request.audit(
+        Action.RECORD_CREATED,
+        patient=context.patient_id,
+        object=created.record_id,
+        reasons=context.decision.because[Permission.RECORD_CREATE],
+    )
+    for partner, tid in created.transfers:
+        request.audit(
+            Action.DELIVERY_QUEUED,
+            patient=context.patient_id,
+            object=tid,
+            details={"partner": partner, "record": created.record_id},
+        )
+
+
+def _kind_made_here(request: Request) -> RecordKind:
+    hospital = request.tenant.kind is Kind.HOSPITAL
+    return RecordKind.MEDICAL if hospital else RecordKind.CLINICAL
+
+
+def subject_of(patient: patients.PatientDetails) -> Subject:
+    """Return a patient as the subject of a record."""
+    return Subject(
+        identifier_scheme=patient.scheme,
+        number=patient.number,
+        name=patient.name,
+        birth_date=patient.birth_date,
+        sex=Sex(patient.sex),
+    )

@@ -1,0 +1,154 @@
+"""The HTTPS server: granian, started by PasteDeploy (``pserve some.ini``).
+
+This file alone knows granian, so that another server can take its place. Each institution
+has a listener and a certificate of its own: granian takes one certificate a listener, and a
+shared one would let HTTP/2 coalesce the two institutions.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from pyramid.paster import get_app, get_appsettings, setup_logging
+
+from medportal.core.errors import ConfigurationError
+from medportal.keys import TenantKeys
+from medportal.pki.profiles import Group, Purpose
+from medportal.settings import Settings, parse_settings
+
+#: Threads of a worker that run WSGI calls; argon2 and SQLite leave the interpreter lock.
+BLOCKING_THREADS = 8
+STOP_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One institution's address."""
+
+    tenant_id: str
+    host: str
+    port: int
+
+
+def parse_listeners(text: str) -> list[Listener]:
+    """Return the listeners of a ``tenant = host:port`` list, one a line.
+
+    Raises ``ConfigurationError`` for a line of another form.
+    """
+    listeners = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        tenant_id, _, address = (part.strip() for part in line.partition("="))
+        host, _, port = address.rpartition(":")
+        if not (tenant_id and host and port.isdigit() and 0 < int(port) < 65_536):
+            raise ConfigurationError("ini: server:main: listen: write tenant = address:port")
+        listeners.append(Listener(tenant_id, host, int(port)))
+    if not listeners:
+        raise ConfigurationError("ini: server:main: listen: name at least one listener")
+    return listeners
+
+
+def run(app: object, global_conf: Mapping[str, str], **local_conf: str) -> None:
+    """Serve until SIGTERM or SIGINT; PasteDeploy calls this.
+
+    ``app`` was loaded to show configuration errors at once; every worker loads its own.
+    """
+    listeners = parse_listeners(local_conf.get("listen", ""))
+    workers = int(local_conf.get("workers", "1"))
+    context = multiprocessing.get_context("spawn")
+    children: list[BaseProcess] = [
+        context.Process(target=serve_listener, args=(dict(global_conf), listener, workers))
+        for listener in listeners
+    ]
+    for child in children:
+        child.start()
+    _stop_on_signals(children)
+    multiprocessing.connection.wait([child.sentinel for child in children])
+    # One listener that ends takes the others with it: half a portal is a fault to be seen.
+    _terminate(children)
+    sys.exit(max((abs(child.exitcode or 0) for child in children), default=0) and 1)
+
+
+def _stop_on_signals(children: list[BaseProcess]) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        for child in children:
+            if child.is_alive():
+                child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _terminate(children: list[BaseProcess]) -> None:
+    for child in children:
+        if child.is_alive():
+            child.terminate()
+    for child in children:
+        child.join(STOP_SECONDS)
+        if child.is_alive():
+            child.kill()
+            child.join()
+
+
+def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: int) -> None:
+    """Serve one institution's address until SIGTERM or SIGINT."""
+    ini = global_conf["__file__"]
+    setup_logging(ini, dict(global_conf))
+    settings = parse_settings(get_appsettings(ini, options=_options(global_conf)))
+    # granian cannot read encrypted keys (its TLS library gets no passphrase that it
+    # understands), so the key lies opened on memory, private to this process, while it serves.
+    with tempfile.TemporaryDirectory(prefix="medportal-", dir=_memory()) as directory:
+        pem = _unlocked_web_key(settings, listener.tenant_id, Path(directory))
+        server = Granian(
+            "medportal",
+            address=listener.host,
+            port=listener.port,
+            interface=Interfaces.WSGI,
+            http=HTTPModes.auto,
+            http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=131_072),
+            workers=workers,
+            blocking_threads=BLOCKING_THREADS,
+            websockets=False,
+            ssl_cert=pem,
+            ssl_key=pem,
+            respawn_failed_workers=True,
+            log_level=LogLevels.error,
+        )
+        loader: Callable[..., Any] = partial(load_application, ini, _options(global_conf))
+        server.serve(target_loader=loader, wrap_loader=False)
+
+
+def load_application(ini: str, options: Mapping[str, str]) -> Any:
+    """Load the WSGI application; granian calls this in each worker."""
+    setup_logging(ini, dict(options))
+    return get_app(ini, "main", options=dict(options))
+
+
+def _unlocked_web_key(settings: Settings, tenant_id: str, directory: Path) -> Path:
+    """Write certificate and opened key of a tenant's web listener; return the file."""
+    tenant = settings.tenant(tenant_id)
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
+    return keys.keystore.write_unlocked(Purpose.WEB, directory / "web.pem")
+
+
+def _memory() -> str | None:
+    """Return a directory on memory where there is one; else the usual one for such files."""
+    shared = Path("/dev/shm")  # noqa: S108  (a private directory is made in it)
+    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+
+
+def _options(global_conf: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in global_conf.items() if k not in {"__file__", "here"}}

@@ -1,0 +1,90 @@
+"""Settings of a process, parsed once from its ini file.
+
+Values are never echoed in errors. Nothing is read from the environment: granian copies it
+into every WSGI environ.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medportal.core.errors import ConfigurationError
+from medportal.tenancy.loader import load_tenants
+from medportal.tenancy.tenant import Tenant
+
+PREFIX = "medportal."
+VARIABLE_PREFIX = "medportal.variable."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every medportal process knows of its surroundings."""
+
+    production: bool
+    hsts: bool
+    state: Path
+    tenants: Mapping[str, Tenant]
+    variables: Mapping[str, str]
+
+    def tenant(self, name: str) -> Tenant:
+        """Return a tenant of this process; raises ``ConfigurationError`` if it is not served."""
+        if name not in self.tenants:
+            served = ", ".join(self.tenants)
+            raise ConfigurationError(f"no tenant of that name is served here (served: {served})")
+        return self.tenants[name]
+
+    def home(self, tenant_id: str) -> Path:
+        """Return the directory in which everything of one tenant lies."""
+        return self.state / tenant_id
+
+
+def parse_settings(raw: Mapping[str, str]) -> Settings:
+    """Return the settings of an ini section.
+
+    Raises ``ConfigurationError`` with every problem at once.
+    """
+    problems = [
+        f"ini: {key} is missing"
+        for key in ("medportal.tenants", "medportal.tenants_dir", "medportal.state_dir")
+        if not raw.get(key, "").strip()
+    ]
+    if problems:
+        raise ConfigurationError(*problems)
+    state = Path(raw["medportal.state_dir"]).resolve()
+    variables = {
+        key.removeprefix(VARIABLE_PREFIX): value
+        for key, value in raw.items()
+        if key.startswith(VARIABLE_PREFIX)
+    } | {"state": str(state)}
+    tenants = load_tenants(
+        Path(raw["medportal.tenants_dir"]), raw["medportal.tenants"].split(), variables
+    )
+    production = _flag(raw, "medportal.production", default=True)
+    if production:
+        _refuse_demonstration(tenants)
+    return Settings(
+        production=production,
+        hsts=_flag(raw, "medportal.hsts", default=production),
+        state=state,
+        tenants=tenants,
+        variables=variables,
+    )
+
+
+def _flag(raw: Mapping[str, str], key: str, *, default: bool) -> bool:
+    value = raw.get(key)
+    if value is None:
+        return default
+    if value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    raise ConfigurationError(f"ini: {key} must be true or false")
+
+
+def _refuse_demonstration(tenants: Mapping[str, Tenant]) -> None:
+    problems = [
+        f"{tenant.id}.toml: demonstration: a production portal serves no demonstration tenant"
+        for tenant in tenants.values()
+        if tenant.demonstration
+    ]
+    if problems:
+        raise ConfigurationError(*problems)

@@ -1,0 +1,16 @@
+"""Which institution a request is for, and the way to its database.
+
+Holds: the frozen ``Tenant`` read from ``tenants/*.toml`` (:mod:`tenant` is PURE), the
+loader, the registry from host name to tenant, lazy engines, ``request.tenant``,
+``request.db`` and ``request.tail``.
+May import: web, db, core.
+Never does: a tenant column. Each tenant has an engine of its own, so there is nothing
+to forget in a ``WHERE``.
+Invariant: an unknown host is answered 421 before any database is touched.
+Start reading at :mod:`medportal.tenancy.tenant`, then :mod:`medportal.tenancy.requests`.
+"""
+
+
+def includeme(config):  # type: ignore[no-untyped-def]
+    """Give requests their tenant and their database session."""
+    config.include("medportal.tenancy.requests")

@@ -1,0 +1,54 @@
+"""Engines: one per tenant, made when first used."""
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+#: Execution option: how SQLite begins a transaction on this connection.
+BEGIN = "medportal_begin"
+BUSY_TIMEOUT_MS = 10_000
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for a tenant's database address (SQLite or PostgreSQL).
+
+    On SQLite every transaction begins IMMEDIATE unless the engine or connection carries
+    the execution option ``BEGIN: "DEFERRED"``: a transaction that read first and writes
+    later would otherwise fail at once with BUSY_SNAPSHOT if anybody committed between.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, pool_size=10, max_overflow=20, pool_timeout=30)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        pool_size=10,
+        max_overflow=10,
+        pool_pre_ping=True,
+    )
+
+
+def reading(engine: Engine) -> Engine:
+    """Return the same engine for transactions that only read."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{BEGIN: "DEFERRED"})
+    return engine.execution_options(postgresql_readonly=True)
+
+
+def _prepare_sqlite(dbapi_connection, _record):  # type: ignore[no-untyped-def]
+    # The driver must not begin transactions by itself: it would always begin DEFERRED.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # Deleted content is overwritten, so that erased keys do not linger in free pages.
+    cursor.execute("PRAGMA secure_delete = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {mode}")

@@ -1,0 +1,84 @@
+"""The two processes, as the command line starts them.
+
+Each runs until SIGTERM or SIGINT, finishes what is under way and returns. The receiver holds
+no key that opens a stored record: it is given the passphrase of the group ``exchange`` only.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Engine
+
+from medportal.core.ids import new_id
+from medportal.keys import TenantKeys
+from medportal.transfer.credentials import PairNames, content_problem, peer_of
+from medportal.transfer.receiver import ReceiverNeeds, ReceiverService, ReceiverSettings
+from medportal.transfer.sender import SenderNeeds, SenderService, SenderSettings
+from medportal.transfer.stores import SqlReceiverStore, SqlSenderStore
+
+
+def sender_service(
+    keys: TenantKeys, engine: Engine, settings: SenderSettings | None = None
+) -> SenderService:
+    """Return the sender of a tenant, ready to run."""
+    store = SqlSenderStore(engine, keys, worker_name())
+    return SenderService(
+        SenderNeeds(
+            settings or SenderSettings(keys.tenant.id),
+            keys.keystore,
+            peer_of(keys.trusted, keys.crl_limits),
+            store,
+        )
+    )
+
+
+def receiver_service(
+    keys: TenantKeys, engine: Engine, settings: ReceiverSettings | None = None
+) -> ReceiverService:
+    """Return the receiver of a tenant, ready to run on the address of its file."""
+    return ReceiverService(
+        ReceiverNeeds(
+            settings or ReceiverSettings(keys.tenant.id, keys.tenant.exchange.listen),
+            keys.keystore,
+            peer_of(keys.trusted, keys.crl_limits),
+            PairNames(keys.partner_keys),
+            content_problem,
+            SqlReceiverStore(engine, keys),
+        )
+    )
+
+
+def run_sender(keys: TenantKeys, engine: Engine, settings: SenderSettings | None = None) -> None:
+    """Drain a tenant's outbox until SIGTERM or SIGINT."""
+    asyncio.run(_until_signal(sender_service(keys, engine, settings).run))
+
+
+def run_receiver(
+    keys: TenantKeys,
+    engine: Engine,
+    settings: ReceiverSettings | None = None,
+    listening: Callable[[str, int], None] | None = None,
+) -> None:
+    """Accept a tenant's records until SIGTERM or SIGINT.
+
+    ``listening`` is called with host and port once it can serve. Raises ``OSError`` if the
+    port is taken.
+    """
+    service = receiver_service(keys, engine, settings)
+    asyncio.run(_until_signal(lambda stop: service.run(stop, listening)))
+
+
+async def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(stop)
+
+
+def worker_name() -> str:
+    """Return a name for this process in leases: host, process and a random part."""
+    return f"{socket.gethostname()[:24]}:{os.getpid()}:{new_id()[:8]}"

@@ -1,0 +1,228 @@
+"""What the PKI room offers, in the shapes that the protocol's ports ask for.
+
+A partner is looked up in the trust store on every question, so a local revocation acts on open
+connections at once. The partner's own CRL travels in the handshake.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+
+from medportal.delivery.parcel import Parcel
+from medportal.delivery.states import DeliveryReason
+from medportal.patients.pseudonyms import (
+    MalformedIdentifier,
+    PartnerKey,
+    demographic_tag,
+    normal_number,
+    pseudonym,
+)
+from medportal.pki import errors as pki
+from medportal.pki.partners import Partner, TrustStore
+from medportal.pki.profiles import CrlLimits, Purpose
+from medportal.pki.signatures import Signed, check_statement, sign_statement, verify_signature
+from medportal.pki.signers import Signer
+from medportal.pki.verify import VerifiedLeaf, verify_crl, verify_leaf, verify_path
+from medportal.records import fhir, statement
+from medportal.records.errors import FhirError
+from medportal.transfer import transcript
+from medportal.transfer.errors import Code, Untrusted
+
+
+@contextmanager
+def _untrusted(code: Code) -> Iterator[None]:
+    """Turn what the PKI refuses into the error of this room, with the PKI's code."""
+    try:
+        yield
+    except pki.PkiError as error:
+        raise Untrusted(code, error.code) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LeafKey:
+    """A verified exchange key of a partner."""
+
+    leaf: VerifiedLeaf
+    algorithm: str
+
+    @property
+    def key_id(self) -> str:
+        """The id of the certified key."""
+        return self.leaf.key_id
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Return if the signature holds. Raises ``Untrusted``."""
+        with _untrusted(Code.SIGNATURE):
+            verify_signature(self.leaf, signature, data)
+
+    def statement(self, signed: bytes, label: str) -> Mapping[str, Any]:
+        """Return the fields of a statement signed with this key. Raises ``Untrusted``."""
+        with _untrusted(Code.DELIVERY):
+            return check_statement(Signed.from_bytes(signed), label, self.leaf)
+
+
+@dataclass(frozen=True, slots=True)
+class PkiPeer:
+    """One partner under its own CA; see :class:`medportal.transfer.ports.Peer`."""
+
+    partner: Partner
+    trusted: TrustStore
+    limits: CrlLimits
+
+    @property
+    def institution(self) -> str:
+        """The partner's id."""
+        return self.partner.institution
+
+    def channel(self, chain: Sequence[bytes], crl: bytes | None, now: datetime) -> None:
+        """Check a TLS chain; without a CRL, its path only."""
+        if crl is not None:
+            self._leaf(chain, crl, Purpose.CHANNEL, now)
+            return
+        self._check_trusted()
+        with _untrusted(Code.CERTIFICATE):
+            verify_path(
+                chain,
+                ca=self.partner.ca,
+                purpose=Purpose.CHANNEL,
+                institution=self.institution,
+                now=now,
+            )
+
+    def exchange(self, chain: Sequence[bytes], crl: bytes, now: datetime) -> LeafKey:
+        """Return the verified exchange key."""
+        leaf = self._leaf(chain, crl, Purpose.EXCHANGE, now)
+        return LeafKey(leaf, "Ed25519")
+
+    def receipt(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
+        """Return the fields of a receipt."""
+        with _untrusted(Code.RECEIPT):
+            said = Signed.from_bytes(signed)
+        leaf = self._leaf(said.chain_der, crl, Purpose.RECEIPT, now)
+        with _untrusted(Code.RECEIPT):
+            return check_statement(said, transcript.RECEIPT, leaf)
+
+    def author(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
+        """Return the fields of an author statement.
+
+        A record may wait longer than its signer's certificate lives; so a certificate that has
+        lapsed is looked at in its last moment. Withdrawn ones are refused by the list of today.
+        """
+        self._check_trusted()
+        with _untrusted(Code.SIGNATURE):
+            said = Signed.from_bytes(signed)
+            leaf = self._lapsed_path(said.chain_der, now)
+            withdrawn = verify_crl(
+                crl,
+                ca=self.partner.ca,
+                now=now,
+                crl_limits=self.limits,
+                crl_floor=self.partner.crl_floor,
+            )
+            if withdrawn.get_revoked_certificate_by_serial_number(leaf.serial) is not None:
+                raise pki.Revoked("the authority has withdrawn the certificate")
+            return check_statement(said, statement.LABEL, leaf)
+
+    def _lapsed_path(self, chain: Sequence[bytes], now: datetime) -> VerifiedLeaf:
+        def path(moment: datetime) -> VerifiedLeaf:
+            return verify_path(
+                chain,
+                ca=self.partner.ca,
+                purpose=Purpose.RECORD,
+                institution=self.institution,
+                now=moment,
+            )
+
+        try:
+            return path(now)
+        except pki.Expired:
+            return path(_last_moment(chain))
+
+    def _leaf(
+        self, chain: Sequence[bytes], crl: bytes, purpose: Purpose, now: datetime
+    ) -> VerifiedLeaf:
+        self._check_trusted()
+        with _untrusted(Code.CERTIFICATE):
+            return verify_leaf(
+                chain,
+                ca=self.partner.ca,
+                crl_der=crl,
+                purpose=purpose,
+                institution=self.institution,
+                now=now,
+                crl_limits=self.limits,
+                crl_floor=self.partner.crl_floor,
+            )
+
+    def _check_trusted(self) -> None:
+        if not self.trusted.is_trusted(self.institution):
+            raise Untrusted(Code.REVOKED_PARTNER)
+
+
+def _last_moment(chain: Sequence[bytes]) -> datetime:
+    # The chain has parsed before: only an expired certificate comes here.
+    return x509.load_der_x509_certificate(chain[0]).not_valid_after_utc
+
+
+def peer_of(trusted: TrustStore, limits: CrlLimits) -> Callable[[str], PkiPeer | None]:
+    """Return a lookup of partners that are trusted at the moment of asking."""
+
+    def find(institution: str) -> PkiPeer | None:
+        partner = trusted.find(institution)
+        if partner is None or partner.revoked:
+            return None
+        return PkiPeer(partner, trusted, limits)
+
+    return find
+
+
+def delivery_signer(signer: Signer) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return what signs delivery statements with the exchange key."""
+    return lambda fields: sign_statement(signer, transcript.DELIVERY, fields).to_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class PairNames:
+    """Pseudonyms and tags under the keys shared with partners; asks for the keys afresh."""
+
+    keys: Callable[[], Sequence[PartnerKey]]
+
+    def pseudonym(self, partner: str, key_id: str, scheme: str, number: str) -> bytes:
+        """Return the pseudonym of a number; nothing has the pseudonym of a malformed one."""
+        try:
+            return pseudonym(self._key(partner, key_id), scheme, number)
+        except MalformedIdentifier:
+            return b""
+
+    def tag(self, partner: str, key_id: str, name: str, birth: str) -> bytes:
+        """Return the tag of name and birth date; malformed ones have no patient's tag."""
+        try:
+            return demographic_tag(
+                self._key(partner, key_id), name, datetime.fromisoformat(birth).date()
+            )
+        except (MalformedIdentifier, ValueError):
+            return b""
+
+    def _key(self, partner: str, key_id: str) -> bytes:
+        for key in self.keys():
+            if (key.partner, key.key_id) == (partner, key_id):
+                return key.key
+        raise Untrusted(Code.REVOKED_PARTNER)
+
+
+def content_problem(parcel: Parcel) -> str:
+    """Return why content cannot be filed, as a reason code; empty if it can.
+
+    The receiver reads it here so that the laboratory hears of it in the receipt; intake checks
+    everything again.
+    """
+    try:
+        subject = fhir.read(parcel.content).subject
+        same = normal_number(subject.number) == normal_number(parcel.number)
+    except (FhirError, MalformedIdentifier):
+        return DeliveryReason.CONTENT_INVALID
+    return "" if same else DeliveryReason.IDENTIFIER_MISMATCH

@@ -1,0 +1,342 @@
+"""The receiver's service: accepts records of partners.
+
+Every connection has its own tasks, its own limits and its own verification; only commits are
+shared, in groups in which each partner gets its turn. So one slow, broken or hostile partner does
+not delay another.
+"""
+
+import asyncio
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from medportal.core.clock import utcnow
+from medportal.delivery.groups import fair_share
+from medportal.pki.keystore import KeyStore
+from medportal.pki.profiles import Purpose
+from medportal.transfer import events as ev
+from medportal.transfer import kem, payload, protocol
+from medportal.transfer.budget import Budget
+from medportal.transfer.conversation import Conversation, Work
+from medportal.transfer.credentials import PkiPeer
+from medportal.transfer.errors import (
+    ChannelError,
+    Code,
+    ProtocolError,
+    ReceiverBusy,
+    TransferError,
+    Untrusted,
+)
+from medportal.transfer.ports import AcceptedRecord, Channel, Question, ReceiverStore
+from medportal.transfer.receiving import Receiver, ReceiverPorts
+from medportal.transfer.sender import jittered, pause
+from medportal.transfer.tls import TlsStream
+
+log = structlog.get_logger()
+BUSY_AFTER_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """How the receiver behaves; ``listen`` is "host:port", times are seconds."""
+
+    institution: str
+    listen: str
+    most_connections: int = 256
+    most_shaking: int = 64
+    most_of_partner: int = 4
+    group: int = 64
+    look_for_changes: float = 2.0
+    limits: ev.Limits = field(default_factory=ev.Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverNeeds:
+    """What the receiver is given. ``peer_of`` gives trusted partners only."""
+
+    settings: ReceiverSettings
+    keystore: KeyStore
+    peer_of: Callable[[str], PkiPeer | None]
+    identifiers: payload.Identifiers
+    check_content: payload.ContentCheck
+    store: ReceiverStore
+
+
+class Committer:
+    """Commits verified records of all connections in groups, each partner in turn."""
+
+    def __init__(self, store: ReceiverStore, group: int) -> None:
+        """Prepare; :meth:`run` does the work."""
+        self._store, self._group = store, group
+        self._waiting: dict[str, deque[tuple[AcceptedRecord, asyncio.Future[bytes]]]] = {}
+        self._some = asyncio.Event()
+
+    async def commit(self, record: AcceptedRecord) -> bytes:
+        """Return the receipt once the record is durable. Raises ``TransferError``."""
+        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(record.sender, deque()).append((record, done))
+        self._some.set()
+        return await done
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            await self._some.wait()
+            group = fair_share(self._waiting, self._group)
+            for record, _ in group:
+                self._waiting[record.sender].popleft()
+            self._waiting = {sender: rest for sender, rest in self._waiting.items() if rest}
+            if not self._waiting:
+                self._some.clear()
+            await self._commit(group)
+
+    async def _commit(self, group: Sequence[tuple[AcceptedRecord, asyncio.Future[bytes]]]) -> None:
+        records = [record for record, _ in group]
+        outcomes: Sequence[bytes | TransferError]
+        try:
+            outcomes = await asyncio.to_thread(self._store.commit, records, utcnow())
+        except Exception as error:
+            log.error("inbox cannot be written", kind=type(error).__name__)
+            outcomes = [ReceiverBusy(Code.INTERNAL)] * len(records)
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            if done.done():
+                continue
+            if isinstance(outcome, TransferError):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+
+class ReceiverService:
+    """Listens; see the module."""
+
+    def __init__(self, needs: ReceiverNeeds) -> None:
+        """Prepare; nothing is opened before :meth:`run`."""
+        self.needs = needs
+        self.committer = Committer(needs.store, needs.settings.group)
+        self.budgets: dict[str, tuple[Budget, Budget]] = {}
+        self.reception: set[Reception] = set()
+        self.stopping = False
+        self._shaking = 0
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def of_partner(self) -> Counter[str]:
+        """Count the connections of each partner."""
+        return Counter(each.peer.institution for each in self.reception)
+
+    async def run(
+        self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None
+    ) -> None:
+        """Listen until ``stop``; then finish what was delivered. Raises ``OSError`` on the port."""
+        host, _, port = self.needs.settings.listen.rpartition(":")
+        server = await asyncio.start_server(self._accept, host.strip("[]"), int(port))
+        address = server.sockets[0].getsockname()
+        log.info("listening", port=address[1])
+        if listening:
+            listening(address[0], address[1])
+        helpers = [
+            asyncio.create_task(self.committer.run()),
+            asyncio.create_task(self._tell_changes(stop)),
+        ]
+        await stop.wait()
+        self.stopping = True
+        server.close()
+        for each in self.reception:
+            each.stop()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=self.needs.settings.limits.drain + 5)
+        for task in [*helpers, *self._connections]:
+            task.cancel()
+        await asyncio.gather(*helpers, *self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        settings = self.needs.settings
+        full = len(self._connections) >= settings.most_connections
+        if self.stopping or full or self._shaking >= settings.most_shaking:
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await self._serve(reader, writer)
+        except Exception as error:
+            log.error("connection failed", kind=type(error).__name__)
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        credentials = self.needs.keystore.credentials(Purpose.CHANNEL)
+        stream = TlsStream(reader, writer, credentials, server=True)
+        self._shaking += 1
+        try:
+            async with asyncio.timeout(self.needs.settings.limits.handshake):
+                channel = await stream.handshake(self.needs.peer_of, utcnow())
+        except (ChannelError, Untrusted, TimeoutError) as error:
+            stream.abort()
+            await self._refused("", error)
+            return
+        finally:
+            self._shaking -= 1
+        peer = self.needs.peer_of(channel.peer)
+        if peer is None:
+            stream.abort()
+            return
+        await Reception(self, peer, stream).run(channel)
+
+    async def _refused(self, partner: str, error: BaseException) -> None:
+        code = error.code if isinstance(error, TransferError) else Code.TIMEOUT
+        log.warning("connection refused", code=code, partner=partner)
+        if isinstance(error, Untrusted):
+            await asyncio.to_thread(self.needs.store.refused, partner, code, utcnow())
+
+    async def _tell_changes(self, stop: asyncio.Event) -> None:
+        """Tell partners, with jitter and without content, that patients were registered."""
+        seen: str | None = None
+        while not stop.is_set():
+            await pause(stop, jittered(self.needs.settings.look_for_changes))
+            try:
+                token = await asyncio.to_thread(self.needs.store.registrations)
+            except Exception as error:
+                log.error("registrations cannot be read", kind=type(error).__name__)
+                continue
+            if seen is not None and token != seen:
+                for each in self.reception:
+                    each.talk.post(ev.Registered())
+            seen = token
+
+
+class Reception:
+    """One connection of a partner."""
+
+    def __init__(self, service: ReceiverService, peer: PkiPeer, stream: TlsStream) -> None:
+        """Take over a stream whose TLS handshake is done."""
+        self.peer = peer
+        self._service, self._needs = service, service.needs
+        needs = service.needs
+        ports = ReceiverPorts(
+            institution=needs.settings.institution,
+            signer=needs.keystore.signer(Purpose.EXCHANGE),
+            peers=needs.peer_of,
+            random=secrets.token_bytes,
+            new_key=kem.OneUseKey,
+        )
+        session = protocol.new_receiver(ports, needs.settings.limits)
+        kept = service.budgets.get(peer.institution)
+        if kept:
+            # A new connection is no way to a new budget.
+            session = replace(session, queries=kept[0], misses=kept[1])
+        self.talk: Conversation[Receiver] = Conversation(
+            stream, session, protocol.step_receiver, self._perform
+        )
+        self._asked: list[Question] = []
+        self._asking = False
+        self._work = Work()
+
+    async def run(self, channel: Channel) -> None:
+        """Serve the connection to its end."""
+        self._service.reception.add(self)
+        try:
+            close = await self.talk.run(channel, self._check)
+            log.info(
+                "partner left",
+                partner=self.peer.institution,
+                code=close.code,
+                by_peer=close.by_peer,
+            )
+            await self._audit_close(close)
+        finally:
+            self._service.reception.discard(self)
+            session = self.talk.session
+            self._service.budgets[self.peer.institution] = (session.queries, session.misses)
+            await self._work.finish()
+
+    async def _audit_close(self, close: ev.Close) -> None:
+        if close.code in {*Code} - {Code.TIMEOUT} and not close.by_peer:
+            store, partner = self._needs.store, self.peer.institution
+            await asyncio.to_thread(store.refused, partner, Code(close.code), utcnow())
+
+    def stop(self) -> None:
+        """End in good order."""
+        self.talk.post(ev.Stop())
+
+    def _check(self) -> ev.Event | None:
+        if not self.peer.trusted.is_trusted(self.peer.institution):
+            return ev.Abort(Code.REVOKED_PARTNER)
+        return None
+
+    def _broken(self) -> None:
+        self.talk.post(ev.Abort(Code.INTERNAL))
+
+    def _perform(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Greet():
+                self._work.start(self._greet(effect), self._broken)
+            case ev.PeerHead():
+                self._work.start(self._peer_head(effect))
+            case ev.Established():
+                log.info("partner ready", partner=self.peer.institution)
+            case ev.Ask(question):
+                self._ask(question)
+            case ev.Accept():
+                self._work.start(self._accept(effect), self._broken)
+
+    async def _greet(self, effect: ev.Greet) -> None:
+        count = self._service.of_partner()[effect.sender]
+        if count > self._needs.settings.most_of_partner:
+            self.talk.post(ev.Declined(BUSY_AFTER_MS))
+            return
+        welcome = await asyncio.to_thread(
+            self._needs.store.welcome, effect.sender, effect.held, effect.mark, utcnow()
+        )
+        self.talk.post(ev.Welcomed(welcome))
+
+    async def _peer_head(self, effect: ev.PeerHead) -> None:
+        partner = self.peer.institution
+        await asyncio.to_thread(
+            self._needs.store.peer_head,
+            partner,
+            effect.head,
+            effect.consistency,
+            effect.since,
+            utcnow(),
+        )
+
+    def _ask(self, question: Question) -> None:
+        """Collect queries while earlier ones are looked up; then look them up together."""
+        self._asked.append(question)
+        if not self._asking:
+            self._asking = True
+            self._work.start(self._answer(), self._broken)
+
+    async def _answer(self) -> None:
+        while self._asked:
+            questions, self._asked = self._asked, []
+            answers = await asyncio.to_thread(
+                self._needs.store.answer, self.peer.institution, questions, utcnow()
+            )
+            self.talk.post(ev.Looked(tuple(answers.items())))
+        self._asking = False
+
+    async def _accept(self, accept: ev.Accept) -> None:
+        try:
+            record = await asyncio.to_thread(self._verify, accept)
+            receipt = await self._service.committer.commit(record)
+        except ReceiverBusy:
+            self.talk.post(ev.Unsettled(accept.tid, BUSY_AFTER_MS))
+        except (ProtocolError, Untrusted) as error:
+            self.talk.post(ev.Refused(accept.tid, error.code))
+        else:
+            self.talk.post(ev.Settled(accept.tid, receipt))
+
+    def _verify(self, accept: ev.Accept) -> AcceptedRecord:
+        binding = self.talk.session.binding
+        assert binding is not None
+        needs = self._needs
+        return payload.receive(
+            accept, binding, self.peer, needs.identifiers, needs.check_content, utcnow()
+        )

@@ -1,0 +1,90 @@
+"""The tenant's keys, by version, and the patient keys they wrap (PURE)."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from medportal.vault.errors import InvalidKey, Tampered, UnknownVersion
+from medportal.vault.kdf import KEY_LENGTH, check_key, unwrap, wrap
+
+_LABEL = "medportal patient key 1"
+
+
+def new_key() -> bytes:
+    """Return 256 random bits."""
+    return secrets.token_bytes(KEY_LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A patient's key under the tenant key of ``version``; says nothing without it."""
+
+    version: int
+    wrapped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKeyring:
+    """All tenant keys that are still needed for opening, and which one wraps new keys.
+
+    Versions count from 1. Raises ``InvalidKey`` if a key is not 32 bytes or the current
+    version is not among them.
+    """
+
+    versions: Mapping[int, bytes] = field(repr=False)
+    current: int
+
+    def __post_init__(self) -> None:
+        """Refuse a ring that could not wrap, before anything depends on it."""
+        if self.current not in self.versions:
+            raise InvalidKey("the current version is not in the keyring")
+        if any(version < 1 for version in self.versions):
+            raise InvalidKey("versions count from 1")
+        for key in self.versions.values():
+            check_key(key)
+
+    @classmethod
+    def generate(cls) -> "TenantKeyring":
+        """Return a ring of one random key, version 1."""
+        return cls({1: new_key()}, 1)
+
+    def rotated(self) -> "TenantKeyring":
+        """Return a ring with one more random key, now current; the old ones still open."""
+        version = max(self.versions) + 1
+        return TenantKeyring({**self.versions, version: new_key()}, version)
+
+    def without(self, version: int) -> "TenantKeyring":
+        """Return a ring that forgot ``version``, once nothing is wrapped under it any more.
+
+        Raises ``InvalidKey`` for the current version.
+        """
+        rest = {known: key for known, key in self.versions.items() if known != version}
+        return TenantKeyring(rest, self.current)
+
+    def wrap_patient_key(self, patient_id: str, key: bytes) -> WrappedKey:
+        """Wrap a patient's key under the current tenant key, bound to patient and version."""
+        context = _context(patient_id, self.current)
+        return WrappedKey(self.current, wrap(self.versions[self.current], key, _LABEL, context))
+
+    def unwrap_patient_key(self, patient_id: str, wrapped: WrappedKey) -> bytes:
+        """Return a patient's key.
+
+        Raises ``UnknownVersion`` if the tenant key is not in this ring, ``Tampered`` if
+        the bytes were changed or belong to another patient, version or tenant.
+        """
+        tenant_key = self.versions.get(wrapped.version)
+        if tenant_key is None:
+            raise UnknownVersion(f"tenant key version {wrapped.version} is not in the keyring")
+        context = _context(patient_id, wrapped.version)
+        key = unwrap(tenant_key, wrapped.wrapped, _LABEL, context)
+        if key is None:
+            raise Tampered("the wrapped key was changed or belongs elsewhere")
+        return key
+
+    def rewrap(self, patient_id: str, wrapped: WrappedKey) -> WrappedKey:
+        """Return the same patient key under the current tenant key."""
+        return self.wrap_patient_key(patient_id, self.unwrap_patient_key(patient_id, wrapped))
+
+
+def _context(patient_id: str, version: int) -> dict[str, str | int]:
+    return {"patient": patient_id, "version": version}

@@ -1,0 +1,162 @@
+"""Boxes: anybody with the public key seals, only the private key opens (PURE).
+
+HPKE (RFC 9180) in base mode, suite MLKEM768-X25519 / HKDF-SHA256 / AES-256-GCM: hybrid,
+so that a box stays shut if either half is broken one day. Base mode has no associated
+data here; what a box is for goes into ``info``. Every sealing encapsulates a fresh shared
+secret, so its key encrypts exactly one message. A box says nothing about who sealed it.
+
+The key files of a tenant's own boxes ("inbox", "outbox") are written and read here too.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import (
+    MLKEM768PrivateKey,
+    MLKEM768PublicKey,
+)
+from cryptography.hazmat.primitives.asymmetric.x25519 import (
+    X25519PrivateKey,
+    X25519PublicKey,
+)
+from cryptography.hazmat.primitives.hpke import (
+    AEAD,
+    KDF,
+    KEM,
+    MLKEM768X25519PrivateKey,
+    MLKEM768X25519PublicKey,
+    Suite,
+)
+
+from medportal.vault import keyfiles
+from medportal.vault.errors import InvalidKey, KeyFileError, Tampered
+from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
+
+SUITE_NAME = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
+MLKEM_PUBLIC_LENGTH = 1184
+MLKEM_SEED_LENGTH = 64
+X25519_LENGTH = 32
+PUBLIC_LENGTH = MLKEM_PUBLIC_LENGTH + X25519_LENGTH
+PRIVATE_LENGTH = MLKEM_SEED_LENGTH + X25519_LENGTH
+OVERHEAD = 1088 + X25519_LENGTH + 16
+BOX_NAMES = ("inbox", "outbox")
+
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPublicKey:
+    """What seals. Its bytes are ML-KEM-768 encapsulation key, then X25519 public key: 1216."""
+
+    raw: bytes = field(repr=False)
+    key: MLKEM768X25519PublicKey = field(repr=False, compare=False)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "BoxPublicKey":
+        """Read the 1216 bytes; raises ``InvalidKey``."""
+        try:
+            mlkem = MLKEM768PublicKey.from_public_bytes(raw[:MLKEM_PUBLIC_LENGTH])
+            x25519 = X25519PublicKey.from_public_bytes(raw[MLKEM_PUBLIC_LENGTH:])
+        except ValueError:
+            raise InvalidKey("not a public key of a box") from None
+        return cls(bytes(raw), MLKEM768X25519PublicKey(mlkem, x25519))
+
+    def to_bytes(self) -> bytes:
+        """Return the 1216 bytes."""
+        return self.raw
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrivateKey:
+    """What opens. Its bytes are the ML-KEM-768 seed, then the X25519 private key: 96."""
+
+    raw: bytes = field(repr=False)
+    public: BoxPublicKey
+    key: MLKEM768X25519PrivateKey = field(repr=False, compare=False)
+
+    @classmethod
+    def generate(cls) -> "BoxPrivateKey":
+        """Return a new random key."""
+        return _assemble(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "BoxPrivateKey":
+        """Read the 96 bytes; raises ``InvalidKey``."""
+        try:
+            mlkem = MLKEM768PrivateKey.from_seed_bytes(raw[:MLKEM_SEED_LENGTH])
+            x25519 = X25519PrivateKey.from_private_bytes(raw[MLKEM_SEED_LENGTH:])
+        except ValueError:
+            raise InvalidKey("not a private key of a box") from None
+        return _assemble(mlkem, x25519)
+
+    def to_bytes(self) -> bytes:
+        """Return the 96 bytes, secret."""
+        return self.raw
+
+
+def seal_to(public: BoxPublicKey, plaintext: bytes, info: bytes) -> bytes:
+    """Seal ``plaintext`` for the holder of the private key, bound to ``info``.
+
+    Returns the HPKE encapsulation followed by ciphertext and tag (``OVERHEAD`` bytes more).
+    Raises ``InvalidKey`` for a public key that no honest party would offer (low order).
+    """
+    try:
+        return _SUITE.encrypt(plaintext, public.key, info=info)
+    except ValueError:
+        raise InvalidKey("the public key is degenerate") from None
+
+
+def open_with(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
+    """Return what :func:`seal_to` sealed.
+
+    Raises ``Tampered`` if a bit changed, or key or ``info`` are others: HPKE cannot tell which.
+    """
+    try:
+        return _SUITE.decrypt(sealed, private.key, info=info)
+    except InvalidTag:
+        raise Tampered("the box was changed, or is for another key or purpose") from None
+
+
+def create_box_keys(
+    directory: Path, name: str, passphrase: bytes, cost: Cost = DEFAULT_COST
+) -> BoxPublicKey:
+    """Write ``name.key`` (under the passphrase, mode 0600) and ``name.pub`` into a directory.
+
+    Raises ``KeyFileError`` if either exists.
+    """
+    private = BoxPrivateKey.generate()
+    secret = protect(_purpose(name), private.to_bytes(), passphrase, cost)
+    keyfiles.write_new(directory / f"{name}.key", secret)
+    keyfiles.write_new(directory / f"{name}.pub", private.public.raw, keyfiles.PUBLIC_MODE)
+    return private.public
+
+
+def load_public(directory: Path, name: str) -> BoxPublicKey:
+    """Read ``name.pub``; raises ``KeyFileError``, or ``InvalidKey`` if it is malformed."""
+    return BoxPublicKey.from_bytes(keyfiles.read_public(directory / f"{name}.pub"))
+
+
+def load_private(directory: Path, name: str, passphrase: bytes) -> BoxPrivateKey:
+    """Read ``name.key``.
+
+    Raises ``WrongPassphrase``, ``Tampered``, ``InvalidKey`` or ``KeyFileError``.
+    """
+    data = keyfiles.read_private(directory / f"{name}.key")
+    return BoxPrivateKey.from_bytes(unprotect(_purpose(name), data, passphrase))
+
+
+def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivateKey:
+    key = MLKEM768X25519PrivateKey(mlkem, x25519)
+    raw_public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+    return BoxPrivateKey(
+        raw=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
+        public=BoxPublicKey(raw_public, key.public_key()),
+        key=key,
+    )
+
+
+def _purpose(name: str) -> str:
+    if not (name.isascii() and name.isalpha() and name.islower()):
+        raise KeyFileError("the name of a box is one lower-case word")
+    return f"box {name} {SUITE_NAME}"

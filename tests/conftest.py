@@ -1,0 +1,133 @@
+"""What every test may use: databases built by the migrations, and a reason for each skip.
+
+``MEDPORTAL_REQUIRE_ALL=1`` turns every skip for want of something into a failure.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from medportal.tenancy.engines import make_engine
+from medportal.tenancy.schema import migrate
+
+NewDatabase = Callable[[str], str]
+
+
+def want(present: object, reason: str) -> None:
+    """Skip, or fail where everything is required, unless something is present."""
+    if present:
+        return
+    if os.environ.get("MEDPORTAL_REQUIRE_ALL"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _postgres_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Start a PostgreSQL server that listens on a socket in a directory of its own."""
+    programs = _postgres_programs()
+    want(programs, "PostgreSQL's server programs are not installed")
+    assert programs is not None
+    home = Path(tempfile.mkdtemp(prefix="medportal-pg-"))
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(home, user)
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(programs / program), *arguments],
+            check=True,
+            user=user,
+            cwd=home,
+            timeout=60,
+            stdout=subprocess.DEVNULL,
+        )
+
+    data = str(home / "data")
+    run("initdb", "-D", data, "-A", "trust", "-U", "portal", "-E", "UTF8", "--no-sync")
+    options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
+    run("pg_ctl", "-D", data, "-w", "-s", "-l", str(home / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://portal@/postgres?host={home}"
+    finally:
+        run("pg_ctl", "-D", data, "-w", "-s", "-m", "immediate", "stop")
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "portal.sqlite"
+    engine = make_engine(f"sqlite:///{path}")
+    migrate(engine)
+    with engine.connect() as connection:
+        # Everything into the one file that is copied.
+        connection.execute(text("ROLLBACK"))
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_url: str) -> str:
+    admin = create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE migrated"))
+    admin.dispose()
+    engine = make_engine(postgres_url.replace("/postgres?", "/migrated?"))
+    migrate(engine)
+    engine.dispose()
+    return postgres_url
+
+
+@pytest.fixture(scope="session")
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NewDatabase:
+    """Return a maker of empty migrated databases: kind ("sqlite", "postgresql") -> address."""
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            path = tmp_path_factory.mktemp("database") / "portal.sqlite"
+            shutil.copy(request.getfixturevalue("_sqlite_template"), path)
+            return f"sqlite:///{path}"
+        server = request.getfixturevalue("_postgres_template")
+        name = f"t{secrets.token_hex(8)}"
+        admin = create_engine(
+            server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+        )
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE migrated"))
+        admin.dispose()
+        return str(server.replace("/postgres?", f"/{name}?"))
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[Engine]:
+    """Give an empty, migrated database on each of the two engines."""
+    made = make_engine(new_database(request.param))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """Give a session whose transaction is rolled back at the end."""
+    with Session(engine) as opened:
+        yield opened

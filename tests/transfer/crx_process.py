@@ -1,0 +1,28 @@
+"""One sender or receiver as a process of its own: send|receive STATE INSTITUTION [PORT]."""
+
+import sys
+from pathlib import Path
+
+from medportal.keys import TenantKeys
+from medportal.logs import configure_logging
+from medportal.tenancy.engines import make_engine
+from medportal.tenancy.loader import load_tenants
+from medportal.transfer.commands import run_receiver, run_sender
+from medportal.transfer.receiver import ReceiverSettings
+
+role, state, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+port = sys.argv[4] if len(sys.argv) > 4 else "4000"
+configure_logging()
+tenants = Path(__file__).parents[2] / "tenants"
+variables = {"state": str(state), "exchange_port": port}
+keys = TenantKeys(load_tenants(tenants, [name], variables)[name], state / name)
+engine = make_engine(f"sqlite:///{state / name}/portal.sqlite")
+if role == "send":
+    run_sender(keys, engine)
+else:
+    run_receiver(
+        keys,
+        engine,
+        ReceiverSettings(name, f"127.0.0.1:{port}"),
+        lambda host, number: print("listening", number, flush=True),
+    )
