@@ -4,12 +4,14 @@ Every noun understands ``--json``. Errors that an operator can mend are one line
 standard error, exit status 2, without a trace.
 """
 
+import configparser
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medportal.core.clock import utcnow
-from medportal.core.errors import MedportalError
+from medportal.core.errors import ConfigurationError, MedportalError
 from medportal.logs import configure_logging
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import TenantRegistry
@@ -32,12 +34,38 @@ class Context:
     """What every command gets: the ini file and its variables, parsed when asked for."""
 
     config: Path
-    options: dict[str, str]
+    overrides: dict[str, str]
     as_json: bool
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return the variables of the ini file's own ``[variables]``, then those given."""
+        return {**ini_variables(self.config), **self.overrides}
 
     def settings(self) -> Settings:
         """Return the settings. Raises ``ConfigurationError`` with every problem."""
-        return parse_settings(get_appsettings(str(self.config), options=dict(self.options)))
+        try:
+            return parse_settings(get_appsettings(str(self.config), options=self.options))
+        except (configparser.Error, LookupError) as error:
+            raise ConfigurationError(f"{self.config}: {_first_line(error)}") from error
+
+    def with_overrides(self, more: dict[str, str]) -> "Context":
+        """Return the same context with other variables."""
+        return replace(self, overrides={**self.overrides, **more})
+
+    def portal_command(self) -> list[str]:
+        """Return the command that serves the portal with these variables."""
+        # pserve imports Pyramid before any of our code could quiet this warning.
+        quiet = "ignore:pkg_resources is deprecated:UserWarning"
+        pserve = [sys.executable, "-W", quiet, "-m", "pyramid.scripts.pserve", str(self.config)]
+        return [*pserve, *(f"{name}={value}" for name, value in self.options.items())]
+
+    def own_command(self, *words: str) -> list[str]:
+        """Return the command that runs this program again with these variables."""
+        command = [sys.executable, "-m", "medportal.cli", "--config", str(self.config)]
+        for name, value in self.overrides.items():
+            command += ["--set", f"{name}={value}"]
+        return [*command, *words]
 
     def show(self, rows: list[dict[str, Any]], title: str) -> None:
         """Print rows as JSON lines or as a table."""
@@ -49,6 +77,26 @@ class Context:
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         Console().print(table)
+
+
+def ini_variables(config: Path) -> dict[str, str]:
+    """Return what an ini file's ``[variables]`` section holds.
+
+    PasteDeploy lets a file's own defaults win over variables given on the command line, so
+    they cannot stand in its ``[DEFAULT]``. Raises ``ConfigurationError``.
+    """
+    parser = configparser.ConfigParser(defaults={"here": str(config.parent)})
+    try:
+        parser.read(config, "utf-8")
+        found = dict(parser["variables"]) if parser.has_section("variables") else {}
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{config}: {_first_line(error)}") from error
+    found.pop("here", None)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class _Group(click.Group):
@@ -379,6 +427,15 @@ def _run_until_stopped(loops: list[Callable[[threading.Event], None]]) -> None:
         # A bounded wait lets Python handle signals between the waits.
         while thread.is_alive():
             thread.join(0.5)
+
+
+@main.command()
+@click.pass_obj
+def portal(context: Context) -> None:
+    """Serve the portal until SIGTERM."""
+    context.settings()
+    command = context.portal_command()
+    os.execv(command[0], command)  # noqa: S606  (this program, another module)
 
 
 @main.command("run")

@@ -4,6 +4,7 @@ A process has the passphrase files of its own key groups only; asking for a key 
 passphrase it lacks is an error that names the file.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from medportal.core.errors import ConfigurationError
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.pki.errors import UnknownPartner
 from medportal.pki.keystore import KeyStore
-from medportal.pki.layout import load_profiles
+from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, TrustStore, pair_keys
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import CrlLimits, Group, Purpose
@@ -70,6 +71,24 @@ class Authority:
     crl_der: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """The partners and the keys shared with them, as the files said at ``state``."""
+
+    state: tuple[object, ...]
+    partners: tuple[Partner, ...]
+    keys: tuple[PartnerKey, ...]
+
+
+def _state_of(pki: Path) -> tuple[object, ...]:
+    """Return what changes when any file about partners does: a few looks at the directory."""
+    layout = Layout(pki)
+    entries = os.scandir(layout.partners) if layout.partners.is_dir() else ()
+    found = [(e.name, e.stat().st_mtime_ns, e.stat().st_ino) for e in entries]
+    pair = layout.pair.stat() if layout.pair.exists() else None
+    return (sorted(found), pair and (pair.st_mtime_ns, pair.st_ino))
+
+
 class TenantKeys:
     """The keys of one tenant, of the groups that this process works with.
 
@@ -81,6 +100,7 @@ class TenantKeys:
         self.tenant = tenant
         self.places = Places(home)
         self._groups = tuple(groups)
+        self._known_trust: _Trust | None = None
 
     @cached_property
     def passphrases(self) -> dict[str, bytes]:
@@ -127,7 +147,20 @@ class TenantKeys:
 
     def partners(self) -> list[Partner]:
         """Return the partners that are trusted now."""
-        return [partner for partner in self.trusted.partners() if not partner.revoked]
+        return [partner for partner in self._trust.partners if not partner.revoked]
+
+    @property
+    def _trust(self) -> "_Trust":
+        """Return partners and pair keys, read again whenever a file of theirs has changed."""
+        state = _state_of(self.places.pki)
+        if self._known_trust is None or self._known_trust.state != state:
+            keys = pair_keys(self.places.pki, self.passphrases)
+            self._known_trust = _Trust(
+                state,
+                tuple(self.trusted.partners()),
+                tuple(PartnerKey(name, key.key_id, key.key) for name, key in sorted(keys.items())),
+            )
+        return self._known_trust
 
     def authority(self, institution: str) -> Authority:
         """Return the authority of this institution or of a partner, revoked ones included.
@@ -137,13 +170,14 @@ class TenantKeys:
         """
         if institution == self.tenant.id:
             return Authority(self.keystore.ca, self.keystore.crl_der)
-        partner = self.trusted.get(institution)
-        return Authority(partner.ca, partner.crl_der)
+        for partner in self._trust.partners:
+            if partner.institution == institution:
+                return Authority(partner.ca, partner.crl_der)
+        raise UnknownPartner("no such partner is trusted")
 
     def partner_keys(self) -> list[PartnerKey]:
         """Return the pseudonym keys shared with the partners that are trusted now."""
-        keys = pair_keys(self.places.pki, self.passphrases)
-        return [PartnerKey(partner, key.key_id, key.key) for partner, key in sorted(keys.items())]
+        return list(self._trust.keys)
 
     def partner_key(self, institution: str) -> PartnerKey:
         """Return the pseudonym key shared with one partner. Raises ``UnknownPartner``."""

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from sqlalchemy.orm import Session
 
 from medportal.tenancy.engines import make_engine
 from medportal.tenancy.schema import migrate
+
+# Helpers that lie beside the tests that use them; import-mode "importlib" adds no path.
+sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer")]
 
 NewDatabase = Callable[[str], str]
 

@@ -4,7 +4,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,10 +64,10 @@ def run(context: "Context", ports: Ports, say: Say) -> int:
     ``ConfigurationError`` for a port that is taken.
     """
     _require_free(ports)
-    options = {**context.options, **ports.options()}
-    settings = type(context)(context.config, options, context.as_json).settings()
+    context = context.with_overrides(ports.options())
+    settings = context.settings()
     accounts = prepare(settings, ports.urls(), say)
-    supervisor = Supervisor(_commands(str(context.config), options), say)
+    supervisor = Supervisor(_commands(context), say)
     supervisor.start()
     try:
         if supervisor.wait_until(lambda: _all_healthy(settings, ports), READY_SECONDS):
@@ -102,20 +101,13 @@ def _require_free(ports: Ports) -> None:
         raise ConfigurationError(*dict.fromkeys(problems))
 
 
-def _commands(config: str, options: dict[str, str]) -> dict[str, list[str]]:
-    pairs = [f"{name}={value}" for name, value in options.items()]
-    own = [sys.executable, "-m", "medportal.cli", "--config", config]
-    for pair in pairs:
-        own += ["--set", pair]
-    # pserve imports Pyramid before any of our code could quiet this warning.
-    quiet = "ignore:pkg_resources is deprecated:UserWarning"
-    portal = [sys.executable, "-W", quiet, "-m", "pyramid.scripts.pserve", config, *pairs]
+def _commands(context: "Context") -> dict[str, list[str]]:
     return {
-        "portal": portal,
-        "receiver of the hospital": [*own, "transfer", "receive", "hospital"],
-        "sender of the laboratory": [*own, "transfer", "send", "laboratory"],
-        "jobs of the hospital": [*own, "jobs", "hospital"],
-        "jobs of the laboratory": [*own, "jobs", "laboratory"],
+        "portal": context.portal_command(),
+        "receiver of the hospital": context.own_command("transfer", "receive", "hospital"),
+        "sender of the laboratory": context.own_command("transfer", "send", "laboratory"),
+        "jobs of the hospital": context.own_command("jobs", "hospital"),
+        "jobs of the laboratory": context.own_command("jobs", "laboratory"),
     }
 
 

@@ -6,8 +6,8 @@ connections at once. The partner's own CRL travels in the handshake.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -31,6 +31,9 @@ from medportal.records import fhir, statement
 from medportal.records.errors import FhirError
 from medportal.transfer import transcript
 from medportal.transfer.errors import Code, Untrusted
+
+REMEMBER_FOR = timedelta(minutes=1)
+REMEMBER_MOST = 16
 
 
 @contextmanager
@@ -72,6 +75,9 @@ class PkiPeer:
     partner: Partner
     trusted: TrustStore
     limits: CrlLimits
+    _verified: dict[tuple[Purpose, bytes, bytes], tuple[datetime, VerifiedLeaf]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def institution(self) -> str:
@@ -115,17 +121,23 @@ class PkiPeer:
         self._check_trusted()
         with _untrusted(Code.SIGNATURE):
             said = Signed.from_bytes(signed)
-            leaf = self._lapsed_path(said.chain_der, now)
-            withdrawn = verify_crl(
-                crl,
-                ca=self.partner.ca,
-                now=now,
-                crl_limits=self.limits,
-                crl_floor=self.partner.crl_floor,
+            leaf = self._remembered(
+                Purpose.RECORD, said.chain_der, crl, now, lambda: self._lapsed(said, crl, now)
             )
-            if withdrawn.get_revoked_certificate_by_serial_number(leaf.serial) is not None:
-                raise pki.Revoked("the authority has withdrawn the certificate")
             return check_statement(said, statement.LABEL, leaf)
+
+    def _lapsed(self, said: Signed, crl: bytes, now: datetime) -> VerifiedLeaf:
+        leaf = self._lapsed_path(said.chain_der, now)
+        withdrawn = verify_crl(
+            crl,
+            ca=self.partner.ca,
+            now=now,
+            crl_limits=self.limits,
+            crl_floor=self.partner.crl_floor,
+        )
+        if withdrawn.get_revoked_certificate_by_serial_number(leaf.serial) is not None:
+            raise pki.Revoked("the authority has withdrawn the certificate")
+        return leaf
 
     def _lapsed_path(self, chain: Sequence[bytes], now: datetime) -> VerifiedLeaf:
         def path(moment: datetime) -> VerifiedLeaf:
@@ -146,7 +158,8 @@ class PkiPeer:
         self, chain: Sequence[bytes], crl: bytes, purpose: Purpose, now: datetime
     ) -> VerifiedLeaf:
         self._check_trusted()
-        with _untrusted(Code.CERTIFICATE):
+
+        def verified() -> VerifiedLeaf:
             return verify_leaf(
                 chain,
                 ca=self.partner.ca,
@@ -157,6 +170,32 @@ class PkiPeer:
                 crl_limits=self.limits,
                 crl_floor=self.partner.crl_floor,
             )
+
+        with _untrusted(Code.CERTIFICATE):
+            return self._remembered(purpose, chain, crl, now, verified)
+
+    def _remembered(
+        self,
+        purpose: Purpose,
+        chain: Sequence[bytes],
+        crl: bytes,
+        now: datetime,
+        verify: Callable[[], VerifiedLeaf],
+    ) -> VerifiedLeaf:
+        """Return a leaf verified under the same CRL a moment ago, or verify it now.
+
+        One certificate signs thousands of receipts; only what has verified is remembered, for
+        less than a connection's life, and trust in the partner is asked about every time.
+        """
+        name = (purpose, b"".join(chain), crl)
+        found = self._verified.get(name)
+        if found and timedelta(0) <= now - found[0] < REMEMBER_FOR:
+            return found[1]
+        leaf = verify()
+        if len(self._verified) >= REMEMBER_MOST:
+            self._verified.clear()
+        self._verified[name] = (now, leaf)
+        return leaf
 
     def _check_trusted(self) -> None:
         if not self.trusted.is_trusted(self.institution):
@@ -187,9 +226,14 @@ def delivery_signer(signer: Signer) -> Callable[[Mapping[str, Any]], bytes]:
 
 @dataclass(frozen=True, slots=True)
 class PairNames:
-    """Pseudonyms and tags under the keys shared with partners; asks for the keys afresh."""
+    """Pseudonyms and tags under the keys shared with partners.
+
+    A key is kept once it was needed: its id covers both shares, so it can never mean another key,
+    and opening the key file for every record would cost more than everything else together.
+    """
 
     keys: Callable[[], Sequence[PartnerKey]]
+    _known: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
 
     def pseudonym(self, partner: str, key_id: str, scheme: str, number: str) -> bytes:
         """Return the pseudonym of a number; nothing has the pseudonym of a malformed one."""
@@ -208,10 +252,12 @@ class PairNames:
             return b""
 
     def _key(self, partner: str, key_id: str) -> bytes:
-        for key in self.keys():
-            if (key.partner, key.key_id) == (partner, key_id):
-                return key.key
-        raise Untrusted(Code.REVOKED_PARTNER)
+        wanted = (partner, key_id)
+        if wanted not in self._known:
+            self._known.update({(key.partner, key.key_id): key.key for key in self.keys()})
+        if wanted not in self._known:
+            raise Untrusted(Code.REVOKED_PARTNER)
+        return self._known[wanted]
 
 
 def content_problem(parcel: Parcel) -> str:

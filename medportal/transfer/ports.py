@@ -221,6 +221,9 @@ class SenderStore(Protocol):
     ) -> bool:
         """Verify and keep the partner's head; audit one that does not extend ``since``."""
 
+    def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
+        """Keep the partner's CRL if it is its newest, so that older ones are refused."""
+
     def finished(self, partner: str, results: Sequence["Result"], now: datetime) -> None:
         """Write the results of claimed records; a result whose lease was lost changes nothing."""
 
@@ -272,6 +275,9 @@ class ReceiverStore(Protocol):
         now: datetime,
     ) -> bool:
         """As :meth:`SenderStore.peer_head`."""
+
+    def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
+        """As :meth:`SenderStore.remember_crl`."""
 
     def answer(
         self, sender: str, questions: Sequence[Question], now: datetime

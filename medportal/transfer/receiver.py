@@ -19,7 +19,7 @@ from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
 from medportal.transfer import kem, payload, protocol
-from medportal.transfer.budget import Budget
+from medportal.transfer.budget import Budget, full
 from medportal.transfer.conversation import Conversation, Work
 from medportal.transfer.credentials import PkiPeer
 from medportal.transfer.errors import (
@@ -38,6 +38,9 @@ from medportal.transfer.tls import TlsStream
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
 
+STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
+"""How many refusals of strangers a second, and at once, are logged and audited."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
@@ -47,6 +50,7 @@ class ReceiverSettings:
     listen: str
     most_connections: int = 256
     most_shaking: int = 64
+    most_shaking_of_address: int = 16
     most_of_partner: int = 4
     group: int = 64
     look_for_changes: float = 2.0
@@ -120,7 +124,8 @@ class ReceiverService:
         self.budgets: dict[str, tuple[Budget, Budget]] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
-        self._shaking = 0
+        self._shaking: Counter[str] = Counter()
+        self._strangers = full(STRANGERS_RATE, STRANGERS_BURST)
         self._connections: set[asyncio.Task[None]] = set()
 
     def of_partner(self) -> Counter[str]:
@@ -154,45 +159,56 @@ class ReceiverService:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self.needs.settings
-        full = len(self._connections) >= settings.most_connections
-        if self.stopping or full or self._shaking >= settings.most_shaking:
+        address = str((writer.get_extra_info("peername") or ("",))[0])
+        crowded = (
+            len(self._connections) >= settings.most_connections
+            or self._shaking.total() >= settings.most_shaking
+            or self._shaking[address] >= settings.most_shaking_of_address
+        )
+        if self.stopping or crowded:
             writer.transport.abort()
             return
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, address)
         except Exception as error:
             log.error("connection failed", kind=type(error).__name__)
             writer.transport.abort()
         finally:
             self._connections.discard(task)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
+    ) -> None:
         credentials = self.needs.keystore.credentials(Purpose.CHANNEL)
         stream = TlsStream(reader, writer, credentials, server=True)
-        self._shaking += 1
+        self._shaking[address] += 1
         try:
             async with asyncio.timeout(self.needs.settings.limits.handshake):
                 channel = await stream.handshake(self.needs.peer_of, utcnow())
         except (ChannelError, Untrusted, TimeoutError) as error:
             stream.abort()
-            await self._refused("", error)
+            await self._refused(error)
             return
         finally:
-            self._shaking -= 1
+            self._shaking -= Counter({address: 1})  # Keeps no address that has none.
         peer = self.needs.peer_of(channel.peer)
         if peer is None:
             stream.abort()
             return
         await Reception(self, peer, stream).run(channel)
 
-    async def _refused(self, partner: str, error: BaseException) -> None:
+    async def _refused(self, error: BaseException) -> None:
         code = error.code if isinstance(error, TransferError) else Code.TIMEOUT
-        log.warning("connection refused", code=code, partner=partner)
+        self._strangers = self._strangers.refilled(asyncio.get_running_loop().time())
+        if self._strangers.empty:
+            return  # Strangers must not be able to fill logs and the audit.
+        self._strangers = self._strangers.spend()
+        log.warning("connection refused", code=code)
         if isinstance(error, Untrusted):
-            await asyncio.to_thread(self.needs.store.refused, partner, code, utcnow())
+            await asyncio.to_thread(self.needs.store.refused, "", code, utcnow())
 
     async def _tell_changes(self, stop: asyncio.Event) -> None:
         """Tell partners, with jitter and without content, that patients were registered."""
@@ -280,6 +296,7 @@ class Reception:
                 self._work.start(self._peer_head(effect))
             case ev.Established():
                 log.info("partner ready", partner=self.peer.institution)
+                self._work.start(self._remember_crl())
             case ev.Ask(question):
                 self._ask(question)
             case ev.Accept():
@@ -305,6 +322,10 @@ class Reception:
             effect.since,
             utcnow(),
         )
+
+    async def _remember_crl(self) -> None:
+        partner, crl = self.peer.institution, self.talk.session.crl
+        await asyncio.to_thread(self._needs.store.remember_crl, partner, crl, utcnow())
 
     def _ask(self, question: Question) -> None:
         """Collect queries while earlier ones are looked up; then look them up together."""

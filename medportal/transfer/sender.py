@@ -125,8 +125,15 @@ class Link:
             if peer is None or peer.partner.endpoint is None:
                 await self._stalled(DeliveryReason.PARTNER_NOT_TRUSTED)
                 return
-            close = await self._converse(peer)
-            await self._rest(close)
+            await self._rest(await self._attempt(peer))
+
+    async def _attempt(self, peer: PkiPeer) -> ev.Close:
+        try:
+            return await self._converse(peer)
+        except Exception as error:
+            # A broken key file or database here; it is tried again, not given up.
+            log.error("link failed", partner=self.partner, kind=type(error).__name__)
+            return ev.Close(Code.INTERNAL)
 
     async def _rest(self, close: ev.Close) -> None:
         wait = max(jittered(self._wait), close.after_ms / 1000)
@@ -143,9 +150,13 @@ class Link:
             await self._stalled(reason_of_failure(error))
             return ev.Close(str(getattr(error, "code", "unreachable")))
         exchange = Exchange(self._needs, peer, stream, self.wake, self._connected)
-        close = await exchange.run(channel, self._stop)
-        if not exchange.established:
-            await self._stalled(DeliveryReason.CHANNEL_REFUSED)
+        try:
+            close = await exchange.run(channel, self._stop)
+        except BaseException:
+            stream.abort()
+            raise
+        if not exchange.established and not self._stop.is_set():
+            await self._stalled(reason_of_close(close))
         return close
 
     def _connected(self) -> None:
@@ -179,6 +190,11 @@ def reason_of_failure(error: Exception) -> DeliveryReason:
     if isinstance(error, Untrusted | ChannelError):
         return DeliveryReason.CHANNEL_REFUSED
     return DeliveryReason.UNREACHABLE
+
+
+def reason_of_close(close: ev.Close) -> DeliveryReason:
+    """Return why a connection ended before records could pass."""
+    return DeliveryReason.BUSY if close.code == "busy" else DeliveryReason.CHANNEL_REFUSED
 
 
 class Exchange:
@@ -253,6 +269,7 @@ class Exchange:
             case ev.Established():
                 self.established = True
                 self._work.start(self._reachable(), self._broken)
+                self._work.start(self._remember_crl())
             case ev.PartnerChanged():
                 self._work.start(self._changed())
             case ev.HaveReceipt() | ev.Unheard() | ev.Again() | ev.Release():
@@ -281,6 +298,10 @@ class Exchange:
         await asyncio.to_thread(self._needs.store.reachable, self._peer.institution, utcnow())
         self._connected()
         self._wake.set()
+
+    async def _remember_crl(self) -> None:
+        partner, crl = self._peer.institution, self._talk.session.crl
+        await asyncio.to_thread(self._needs.store.remember_crl, partner, crl, utcnow())
 
     async def _changed(self) -> None:
         await asyncio.to_thread(self._needs.store.changed, self._peer.institution, utcnow())

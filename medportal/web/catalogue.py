@@ -19,10 +19,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import chameleon.nodes
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_python
 from babel.messages.pofile import read_po, write_po
-from chameleon import PageTemplate, nodes
+from chameleon import PageTemplate
 from chameleon.astutil import Node
 
 from medportal.core.errors import MedportalError
@@ -32,6 +33,8 @@ from medportal.web.i18n import po_file
 #: them, as a method of the templates' helpers it does not: what is a text is a message.
 KEYWORDS = {"_": None, "plural": None}
 LANGUAGE = "pt"
+#: Chameleon gives its nodes their attributes from a list of names, which types cannot follow.
+nodes: Any = chameleon.nodes
 HEADER = (
     'msgid ""\n'
     'msgstr ""\n'
@@ -80,7 +83,8 @@ def in_template(source: str, where: str = "") -> Iterator[MessageId]:
     Raises ``Untranslatable`` for a marked text with an expression in it that is not named with
     ``i18n:name``.
     """
-    program = PageTemplate(source).parse(source)
+    # An empty template to parse with: one made of the source would be compiled, for nothing.
+    program = PageTemplate("").parse(source)
     for node in _walk(program.macros):
         if isinstance(node, nodes.Translate):
             yield _message_id(node, where)
@@ -145,6 +149,9 @@ def _texts(node: Any, where: str) -> Iterator[str]:
             yield from _tag(start, where)
             yield from _texts(content, where)
             yield from _texts(end, where)
+        case nodes.Define(node=inner):
+            # Chameleon wraps each element into one, for its own record of the attributes.
+            yield from _texts(inner, where)
         case nodes.End(prefix=prefix, name=name, space=space, suffix=suffix):
             yield f"{prefix}{name}{space}{suffix}"
         case _ if _is_plain(node):

@@ -14,7 +14,7 @@ import pytest
 from crx_institutions import House, enrol, found
 
 PROCESS = Path(__file__).parent / "crx_process.py"
-RECORDS = 50
+RECORDS, KILLS = 51, 3
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def test_fifty_records_survive_kills_of_one_side(houses, victim):
     ):
         killed = {"sender": sender, "receiver": receiver}[victim]
         tids: list[str] = []
-        for _ in range(5):
-            tids += laboratory.queue("hospital", count=RECORDS // 5)
+        for _ in range(KILLS):
+            tids += laboratory.queue("hospital", count=RECORDS // KILLS)
             reached = len(hospital.inbox())
             wait_for(lambda reached=reached: len(hospital.inbox()) > reached)
             killed.kill()

@@ -11,6 +11,7 @@ from typing import Any
 import colander
 import pytest
 from pyramid.config import Configurator
+from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken, URLDecodeError
 from pyramid.httpexceptions import (
     HTTPForbidden,
     HTTPNotFound,
@@ -23,6 +24,7 @@ from webtest import TestApp
 
 from medportal.routes import ROUTES
 from medportal.web import forms
+from medportal.web.errors import misdirected_page
 from medportal.web.flash import flash
 from medportal.web.i18n import _
 from medportal.web.layout import Helpers
@@ -238,6 +240,14 @@ def explode(request: Any) -> Any:
             raise Busy("secret-marker")
         case "away":
             raise HTTPServiceUnavailable(headers={"Retry-After": "7"})
+        case "BadCSRFToken":
+            raise BadCSRFToken("secret-marker")
+        case "BadCSRFOrigin":
+            raise BadCSRFOrigin("secret-marker")
+        case "undecodable":
+            raise URLDecodeError("utf-8", b"\xff", 0, 1, "secret-marker")
+        case "misdirected":
+            return misdirected_page(request)
         case "elsewhere":
             raise HTTPSeeOther("/help")
     return {}
@@ -323,10 +333,18 @@ def _next_state(request: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def composed(tmp_path_factory: Any) -> Any:
+    """Return the application; it keeps nothing between requests but what tests look at."""
+    return compose(tmp_path_factory.mktemp("app"), {"medportal.max_body_bytes": "20000"})
+
+
 @pytest.fixture
-def wsgi(tmp_path: Any) -> Any:
-    """Return the application."""
-    return compose(tmp_path, {"medportal.max_body_bytes": "20000"})
+def wsgi(composed: Any) -> Any:
+    """Return the application with nothing asked of it yet."""
+    composed.registry["asked"].clear()
+    composed.registry["taken"].clear()
+    return composed
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
 from pyramid.request import Request
 from structlog.testing import capture_logs
 
@@ -125,3 +126,19 @@ def test_kinds_end_even_if_exceptions_go_in_circles() -> None:
     first.__cause__, second.__cause__ = second, first
     assert len(kinds(first)) == 10
     assert places(first) == []
+
+
+@pytest.mark.parametrize("context", [BadCSRFToken, BadCSRFOrigin])
+def test_a_token_refused_at_the_view_gets_the_same_words(app: Any, context: Any) -> None:
+    page = app.get(f"/explode/{context.__name__}", status=403)
+    assert "Your page was open too long" in page.text
+
+
+def test_an_address_that_pyramid_cannot_decode_gets_the_page_for_it(app: Any) -> None:
+    page = app.get("/explode/undecodable", status=400)
+    assert "could not be understood" in page.text
+
+
+def test_a_host_that_nobody_has_gets_words_too(app: Any) -> None:
+    page = app.get("/explode/misdirected", extra_environ={"HTTP_HOST": "evil.example"}, status=421)
+    assert "This address is not served here" in page.text

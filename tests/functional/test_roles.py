@@ -1,0 +1,171 @@
+"""Who gets which page: a table written by hand and played against the application.
+
+It is not derived from the roles' files or from the decision table: those are what it tests.
+``+`` the page, ``-`` the one 404. The patient is looked after by one of each caring role;
+``other_doctor`` looks after nobody.
+"""
+
+import pytest
+from functional_helpers import page_text
+from pyramid.security import NO_PERMISSION_REQUIRED
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from medportal.config import NO_SUCH_PERMISSION
+from medportal.core.permissions import Permission
+from medportal.records.models import Record
+
+PAGES = (
+    "/patients",
+    "/patients/register",
+    "/patients/find",
+    "/patients/{patient}",
+    "/patients/{patient}/care",
+    "/patients/{patient}/records/new",
+    "/patients/{patient}/records/{record}",
+    "/deliveries",
+    "/audit",
+    "/account",
+)
+#                          list reg  find page care new  rec  deliv audit account
+HOSPITAL = {
+    "admin":              "-    -    -    -    -    -    -    +     -     +",
+    "privacy_officer":    "-    -    -    -    -    -    -    -     +     +",
+    "auditor":            "-    -    -    -    -    -    -    -     +     +",
+    "doctor":             "+    -    -    +    -    +    +    -     -     +",
+    "other_doctor":       "+    -    -    -    -    -    -    -     -     +",
+    "nurse":              "+    -    -    +    -    +    +    -     -     +",
+    "ward_clerk":         "+    +    +    +    +    -    -    -     -     +",
+    "porter":             "+    -    -    +    -    -    -    -     -     +",
+    "volunteer":          "+    -    -    +    -    -    -    -     -     +",
+    "patient_assistant":  "+    -    -    +    -    -    -    -     -     +",
+    "clinical_assistant": "+    -    -    +    -    -    -    -     -     +",
+    "patient":            "-    -    -    +    -    -    +    -     -     +",
+}  # fmt: skip
+LABORATORY = {
+    "admin":              "-    -    -    -    -    -    -    +     -     +",
+    "privacy_officer":    "-    -    -    -    -    -    -    -     +     +",
+    "auditor":            "-    -    -    -    -    -    -    -     +     +",
+    "responsible":        "+    +    +    +    -    +    +    +     -     +",
+    "patient":            "-    -    -    +    -    -    +    -     -     +",
+}  # fmt: skip
+PUBLIC = {
+    "static",
+    "theme",
+    "sign-in",
+    "sign-out",
+    "activate",
+    "language",
+    "healthz",
+    "help",
+    "privacy",
+    "accessibility",
+}
+CASES = [
+    (tenant, role, row)
+    for tenant, table in (("hospital", HOSPITAL), ("laboratory", LABORATORY))
+    for role, row in table.items()
+]
+
+
+@pytest.fixture(scope="module")
+def records(portal):
+    """Give one record at each institution."""
+    made = {}
+    for tenant, role in (("hospital", "doctor"), ("laboratory", "responsible")):
+        browser = portal.signed_in(role, tenant)
+        path = f"/patients/{portal.person('patient', tenant)}/records/new"
+        form = browser.get(path).forms["form"]
+        form["effective"], form["body-temperature"] = "03/02/2026", "37.1"
+        assert form.submit().status_int == 303
+        with portal.session(tenant) as session:
+            made[tenant] = session.scalars(select(Record.id)).one()
+    return made
+
+
+@pytest.mark.parametrize(("tenant", "role", "row"), CASES)
+def test_the_table(portal, records, tenant, role, row):
+    browser = portal.signed_in(role, tenant)
+    names = {"patient": portal.person("patient", tenant), "record": records[tenant]}
+    got = []
+    for page in PAGES:
+        answer = browser.get(page.format(**names), expect_errors=True)
+        assert answer.status_int in (200, 404), (page, answer.status)
+        got.append("+" if answer.status_int == 200 else "-")
+    assert got == row.split()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nobody_gets_the_sign_in_whether_it_exists_or_not(portal, records, page):
+    names = {"patient": portal.person("patient"), "record": records["hospital"]}
+    there = portal.browser().get(page.format(**names), status=303)
+    absent = portal.browser().get("/no/such/page", status=303)
+    assert there.location.split("?")[0] == absent.location.split("?")[0]
+    assert "/sign-in" in there.location
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_of_the_neighbour_is_reached(portal, records, page):
+    """Ids and cookies of the laboratory at the hospital are like things that do not exist."""
+    browser = portal.signed_in("doctor")
+    names = {"patient": portal.person("patient", "laboratory"), "record": records["laboratory"]}
+    if "{" in page:
+        foreign = browser.get(page.format(**names), expect_errors=True)
+        absent = browser.get(page.format(patient="0" * 32, record="0" * 32), expect_errors=True)
+        assert foreign.status_int == absent.status_int == 404
+    visitor = portal.signed_in("responsible", "laboratory")
+    stranger = portal.browser("hospital")
+    for name, value in visitor.cookies.items():
+        stranger.app.set_cookie(name, value)
+        stranger.app.set_cookie(name.replace("laboratory", "hospital"), value)
+    answer = stranger.get(page.format(**names), expect_errors=True)
+    assert answer.status_int == 303 and "/sign-in" in answer.location
+
+
+def test_porter_and_volunteer_see_what_they_may_and_no_more(portal, records):
+    path = f"/patients/{portal.person('patient')}"
+    porter = page_text(portal.signed_in("porter").get(path))
+    volunteer = page_text(portal.signed_in("volunteer").get(path))
+    assert "Amanda Júlio" in porter and "Cardiology" in porter and "Bed 12" in porter
+    assert "Amanda Júlio" in volunteer and "Cardiology" in volunteer and "Bed" not in volunteer
+    for page in (porter, volunteer):
+        assert "1980" not in page and "17645234" not in page and "Records" not in page
+
+
+def test_denials_are_audited_with_their_reason(portal, records):
+    browser = portal.signed_in("other_doctor")
+    browser.get(f"/patients/{portal.person('patient')}", status=404)
+    browser.get(f"/patients/{'0' * 32}", status=404)
+    browser.get("/nothing/here", status=404)
+    mine = [e for e in portal.events("hospital") if e[2] == portal.person("other_doctor")]
+    denied = [e for e in mine if e[:2] == ("access-denied", "denied")]
+    assert {e[3] for e in denied[-3:]} == {portal.person("patient"), "0" * 32, None}
+
+
+def test_a_denial_that_cannot_be_written_is_503(portal, records, monkeypatch):
+    def broken(session, event):
+        raise OperationalError("insert", {}, OSError("full"))
+
+    browser = portal.signed_in("other_doctor")
+    monkeypatch.setattr("medportal.access.denials.append", broken)
+    answer = browser.get(f"/patients/{portal.person('patient')}", expect_errors=True)
+    assert answer.status_int == 503
+
+
+def test_every_view_names_a_permission(portal):
+    """A view that forgets asks for one that nobody has; the signed-in ones name one of ours."""
+    introspector = portal.app.registry.introspector
+    found = {}
+    for item in introspector.get_category("views"):
+        view = item["introspectable"]
+        module = getattr(view["callable"], "__module__", "") or ""
+        if module.startswith("medportal.") and view["route_name"]:
+            asked = [r["value"] for r in item["related"] if r.category_name == "permissions"]
+            key = (view["route_name"], view["request_methods"], view["callable"].__name__)
+            found[key] = asked
+    assert len(found) > 15
+    assert not [key for key, asked in found.items() if asked == [NO_SUCH_PERMISSION]]
+    public = {key[0] for key, asked in found.items() if asked == [NO_PERMISSION_REQUIRED]}
+    assert public == PUBLIC
+    ours = {str(permission) for permission in Permission}
+    assert {str(a) for asked in found.values() for a in asked} <= ours | {NO_PERMISSION_REQUIRED}

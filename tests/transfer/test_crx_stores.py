@@ -1,0 +1,493 @@
+"""The adapters onto delivery, patients and audit: what is written, and what is refused."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from crx_institutions import BIRTH, NUMBER, SCHEME, House, enrol, found
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from medportal.audit import sequence as sequencer
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
+from medportal.audit.heads import HeadSigner, SignedHead
+from medportal.audit.models import AuditEvent
+from medportal.audit.verifier import latest_head
+from medportal.core import canonical
+from medportal.core.clock import utcnow
+from medportal.core.ids import new_id
+from medportal.delivery.models import Inbox, Outbox, ReceiptCounter
+from medportal.delivery.states import DeliveryReason, Outcome
+from medportal.patients.partner_index import unindex_patient
+from medportal.patients.pseudonyms import demographic_tag, pseudonym
+from medportal.pki import ca as authority
+from medportal.pki import partners
+from medportal.pki.passphrases import load_passphrases
+from medportal.pki.profiles import Purpose
+from medportal.pki.signatures import Signed, sign_statement
+from medportal.records import statement
+from medportal.transfer import transcript
+from medportal.transfer.credentials import PairNames, peer_of
+from medportal.transfer.errors import Code, Untrusted
+from medportal.transfer.messages import HeldHead, Mark
+from medportal.transfer.ports import (
+    AcceptedRecord,
+    Known,
+    NotKnown,
+    NotReady,
+    Question,
+    Receipt,
+    Receipted,
+    Result,
+    ResultKind,
+)
+from medportal.transfer.stores import (
+    LEASE,
+    SqlReceiverStore,
+    SqlSenderStore,
+    receipt_facts,
+    retry_reason,
+)
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[House, House]:
+    state = tmp_path_factory.mktemp("var")
+    hospital, laboratory = found(state, "hospital"), found(state, "laboratory")
+    enrol(hospital, laboratory)
+    return hospital, laboratory
+
+
+@pytest.fixture
+def houses(founded: tuple[House, House]) -> Iterator[tuple[House, House]]:
+    hospital, laboratory = founded
+    for house in founded:
+        with Session(house.engine) as session, session.begin():
+            for table in (Outbox, Inbox, ReceiptCounter):
+                session.execute(delete(table))
+    yield hospital, laboratory
+    partners.restore_partner(hospital.pki, "laboratory")
+
+
+@pytest.fixture
+def patient(houses: tuple[House, House]) -> Iterator[str]:
+    hospital, _ = houses
+    patient_id = hospital.register()
+    yield patient_id
+    with Session(hospital.engine) as session, session.begin():
+        unindex_patient(session, patient_id)
+
+
+def asked(houses: tuple[House, House], number: str = NUMBER, key_id: str = "") -> Question:
+    key = houses[1].keys.partner_key("hospital")
+    return Question(new_id(), key_id or key.key_id, pseudonym(key.key, SCHEME, number))
+
+
+def accepted(question: Question, patient: str, **changed: object) -> AcceptedRecord:
+    values = {
+        "sender": "laboratory",
+        "tid": question.tid,
+        "digest": hashlib.sha256(question.tid.encode()).digest(),
+        "patient": patient,
+        "key_id": question.key_id,
+        "pseudonym": question.pseudonym,
+        "fits": True,
+        "refusal": "",
+        "payload": b"parcel",
+    }
+    return AcceptedRecord(**{**values, **changed})
+
+
+def said(signed: bytes) -> dict[str, object]:
+    return dict(canonical.decode(Signed.from_bytes(signed).payload))
+
+
+def last_event(house: House, action: Action) -> AuditEvent:
+    with Session(house.engine, expire_on_commit=False) as session:
+        query = select(AuditEvent).where(AuditEvent.action == action.value)
+        return session.scalars(query.order_by(AuditEvent.at.desc())).first()
+
+
+def receiver(house: House) -> SqlReceiverStore:
+    return SqlReceiverStore(house.engine, house.keys)
+
+
+def sender(house: House, worker: str = "one") -> SqlSenderStore:
+    return SqlSenderStore(house.engine, house.keys, worker)
+
+
+# The receiver's store.
+
+
+def test_queries_are_answered_and_audited_with_the_patient_they_hit(houses, patient):
+    hospital, _ = houses
+    hit, miss = asked(houses), asked(houses, "55566677")
+    stranger = asked(houses, key_id="0" * 16)
+    answers = receiver(hospital).answer("laboratory", [hit, miss, stranger], utcnow())
+    assert isinstance(answers[hit.tid], Known) and answers[hit.tid].patient == patient
+    assert isinstance(answers[miss.tid], NotKnown)
+    assert isinstance(answers[stranger.tid], NotReady)
+    with Session(hospital.engine) as session:
+        query = select(AuditEvent.object, AuditEvent.patient, AuditEvent.outcome)
+        rows = session.execute(query.where(AuditEvent.object.in_(list(answers)))).all()
+    assert set(rows) == {
+        (hit.tid, patient, "allowed"),
+        (miss.tid, None, "denied"),
+        (stranger.tid, None, "denied"),
+    }
+
+
+def test_a_commit_gives_receipts_in_order_and_repeats_them(houses, patient):
+    hospital, _ = houses
+    store = receiver(hospital)
+    records = [accepted(asked(houses), patient) for _ in range(3)]
+    first = store.commit(records, utcnow())
+    assert [said(each)["sequence"] for each in first] == [1, 2, 3]
+    assert store.commit(records, utcnow()) == first
+    question = Question(records[0].tid, records[0].key_id, records[0].pseudonym)
+    answers = store.answer("laboratory", [question], utcnow())
+    assert answers == {question.tid: Receipted(first[0])}
+
+
+def test_a_receipt_whose_certificate_was_replaced_is_signed_afresh(houses, patient):
+    hospital, _ = houses
+    store = receiver(hospital)
+    record = accepted(asked(houses), patient)
+    (old,) = store.commit([record], utcnow())
+    passphrases = load_passphrases(hospital.home / "secrets")
+    authority.issue(
+        hospital.pki,
+        Purpose.RECEIPT,
+        ca_passphrase=passphrases["ca"],
+        group_passphrase=passphrases["exchange"],
+        now=utcnow(),
+    )
+    (new,) = store.commit([record], utcnow())
+    assert new != old and said(new) == said(old)
+
+
+def test_another_digest_is_rejected_without_a_sequence(houses, patient):
+    hospital, _ = houses
+    store = receiver(hospital)
+    record = accepted(asked(houses), patient)
+    other = accepted(
+        Question(record.tid, record.key_id, record.pseudonym), patient, digest=b"d" * 32
+    )
+    _, conflict = store.commit([record, other], utcnow())
+    fields = said(conflict)
+    assert (fields["outcome"], fields["reason"], fields["sequence"]) == (
+        "rejected",
+        "digest-conflict",
+        0,
+    )
+    assert [row.digest for row in hospital.inbox()] == [record.digest]
+
+
+def test_a_patient_who_is_gone_at_the_commit_leaves_it_to_a_person(houses, patient):
+    hospital, _ = houses
+    record = accepted(asked(houses), patient)
+    other = accepted(asked(houses), new_id())
+    with Session(hospital.engine) as session, session.begin():
+        unindex_patient(session, patient)
+    for each in receiver(hospital).commit([record, other], utcnow()):
+        assert said(each)["outcome"] == "held-for-review"
+
+
+def test_a_partner_revoked_before_the_commit_registers_nothing(houses, patient):
+    hospital, _ = houses
+    partners.revoke_partner(hospital.pki, "laboratory", utcnow(), "test")
+    (outcome,) = receiver(hospital).commit([accepted(asked(houses), patient)], utcnow())
+    assert isinstance(outcome, Untrusted) and outcome.code is Code.REVOKED_PARTNER
+    assert hospital.inbox() == []
+
+
+def test_a_mark_ahead_of_ours_is_audited_as_a_restore(houses):
+    hospital, _ = houses
+    store = receiver(hospital)
+    own = store.welcome("laboratory", None, None, utcnow()).mark
+    assert store.welcome("laboratory", None, Mark(own.epoch, 9), utcnow()).mark == own
+    assert last_event(hospital, Action.RESTORED).outcome == "failed"
+
+
+def test_refusals_are_audited(houses):
+    hospital, _ = houses
+    receiver(hospital).refused("laboratory", Code.SIGNATURE, utcnow())
+    assert last_event(hospital, Action.PEER_REFUSED).actor == "partner:laboratory"
+
+
+# The sender's store.
+
+
+def claimed(laboratory: House, **record: object) -> tuple[SqlSenderStore, list]:
+    laboratory.queue("hospital", **record)
+    store = sender(laboratory)
+    return store, list(store.claim("hospital", 10, utcnow()))
+
+
+def row(laboratory: House) -> tuple[str, str]:
+    (only,) = laboratory.outbox().values()
+    return only.state, only.reason
+
+
+def receipt(record, **changed: object) -> Receipt:
+    values = {
+        "tid": record.tid,
+        "outcome": Outcome.REGISTERED,
+        "digest": record.digest,
+        "sequence": 1,
+        "at": utcnow(),
+        "reason": "registered",
+        "final": True,
+        "signed": b"signed",
+    }
+    return Receipt(**{**values, **changed})
+
+
+def test_an_item_that_cannot_be_opened_says_so_and_waits(houses):
+    _, laboratory = houses
+    laboratory.queue("hospital")
+    with Session(laboratory.engine) as session, session.begin():
+        session.execute(update(Outbox).values(sealed=b"spoilt"))
+    store = sender(laboratory)
+    assert store.due(utcnow()) == ["hospital"]
+    assert store.claim("hospital", 10, utcnow()) == []
+    assert row(laboratory) == ("retrying", "cannot-open")
+    assert store.due(utcnow()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "expected"),
+    [
+        (ResultKind.RECEIPTED, {}, ("delivered", "registered")),
+        (
+            ResultKind.RECEIPTED,
+            {"outcome": Outcome.DUPLICATE, "reason": ""},
+            ("delivered", "duplicate"),
+        ),
+        (
+            ResultKind.RECEIPTED,
+            {"outcome": Outcome.REJECTED, "reason": "content-invalid", "final": False},
+            ("retrying", "content-invalid"),
+        ),
+        (
+            ResultKind.RECEIPTED,
+            {"outcome": Outcome.REJECTED, "reason": "never heard of"},
+            ("rejected", "unspecified"),
+        ),
+        (ResultKind.CONFLICT, {}, ("rejected", "digest-conflict")),
+    ],
+)
+def test_receipts_settle_what_they_may_settle(houses, kind, changed, expected):
+    _, laboratory = houses
+    store, (record,) = claimed(laboratory)
+    store.finished("hospital", [Result(record, kind, receipt(record, **changed))], utcnow())
+    assert row(laboratory) == expected
+
+
+def test_a_release_a_miss_and_a_retry_each_leave_the_record_waiting(houses):
+    _, laboratory = houses
+    store, (record,) = claimed(laboratory)
+    store.finished("hospital", [Result(record, ResultKind.RELEASED)], utcnow())
+    assert row(laboratory) == ("waiting", "created")
+    (record,) = store.claim("hospital", 1, utcnow())
+    store.finished("hospital", [Result(record, ResultKind.UNKNOWN)], utcnow())
+    assert row(laboratory) == ("unknown-patient", "patient-unknown")
+    store.changed("hospital", utcnow())
+    (record,) = store.claim("hospital", 1, utcnow())
+    later = Result(record, ResultKind.RETRY, reason="busy", after_ms=600_000)
+    now = utcnow()
+    store.finished("hospital", [later], now)
+    (only,) = laboratory.outbox().values()
+    assert (only.reason, only.next_at >= now + timedelta(minutes=10)) == ("busy", True)
+
+
+def test_a_result_whose_lease_was_lost_changes_nothing(houses):
+    _, laboratory = houses
+    first, (record,) = claimed(laboratory)
+    later = utcnow() + 2 * LEASE
+    (again,) = sender(laboratory, "two").claim("hospital", 1, later)
+    first.renew([record], later)
+    first.finished("hospital", [Result(record, ResultKind.UNKNOWN)], later)
+    assert row(laboratory) == ("waiting", "created")
+    sender(laboratory, "two").renew([again], later)
+
+
+def test_a_record_of_another_store_is_refused(houses):
+    _, laboratory = houses
+    store, (record,) = claimed(laboratory)
+    with pytest.raises(TypeError):
+        store.finished(
+            "hospital", [Result(replace(record, claim=None), ResultKind.UNKNOWN)], utcnow()
+        )
+    with pytest.raises(TypeError):
+        store.finished("hospital", [Result(record, ResultKind.RECEIPTED)], utcnow())
+
+
+def test_what_waited_for_a_connection_is_due_when_there_is_one(houses):
+    _, laboratory = houses
+    laboratory.queue("hospital", count=2)
+    store, now = sender(laboratory), utcnow()
+    store.stalled("hospital", DeliveryReason.UNREACHABLE, now)
+    assert {each.reason for each in laboratory.outbox().values()} == {"unreachable"}
+    assert store.due(now) == []
+    store.reachable("hospital", now)
+    assert store.due(now) == ["hospital"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("busy", DeliveryReason.BUSY),
+        ("stale-offer", DeliveryReason.STALE_OFFER),
+        ("timeout", DeliveryReason.NO_ANSWER),
+        ("receipt", DeliveryReason.RECEIPT_INVALID),
+        ("signature", DeliveryReason.PROTOCOL_ERROR),
+        ("<script>", DeliveryReason.PROTOCOL_ERROR),
+    ],
+)
+def test_codes_of_the_wire_become_reasons_that_people_are_shown(code, reason):
+    assert retry_reason(code) is reason
+
+
+def test_a_conflicting_receipt_counts_for_no_mark(houses):
+    _, laboratory = houses
+    _, (record,) = claimed(laboratory)
+    facts = receipt_facts(receipt(record, sequence=7), conflict=True)
+    assert facts is not None and facts.sequence == 0
+
+
+# Heads of logs.
+
+
+def sign_head(house: House) -> SignedHead:
+    """Let the house's sequencer do its work over one new event."""
+    signer = HeadSigner(
+        house.id,
+        house.keys.signer(Purpose.HEAD),
+        house.keys.signer(Purpose.HEAD_PQ),
+    )
+    with Session(house.engine) as session, session.begin():
+        append(session, Event.create(Action.AUDIT_VIEWED, now=utcnow()))
+        sequencer.sequence(session, signer, utcnow())
+    with Session(house.engine) as session:
+        head = latest_head(session)
+    assert head is not None
+    return head
+
+
+def take(house: House, partner: str, own, since: HeldHead | None) -> bool:
+    return receiver(house).peer_head(partner, own.head, own.consistency, since, utcnow())
+
+
+def test_heads_grow_with_a_proof_and_a_fork_is_refused_and_audited(houses):
+    hospital, laboratory = houses
+    store = sender(laboratory)
+    sign_head(laboratory)
+    own = store.prepare("hospital", None, None, utcnow(), utcnow())
+    assert take(hospital, "laboratory", own, None)
+    held = receiver(hospital).welcome("laboratory", None, None, utcnow()).held
+    assert held is not None
+    sign_head(laboratory)
+    grown = store.prepare("hospital", None, held, utcnow(), utcnow())
+    assert grown.consistency
+    assert take(hospital, "laboratory", grown, held)
+    now_held = receiver(hospital).welcome("laboratory", None, None, utcnow()).held
+    assert now_held is not None and now_held.size > held.size
+    # A log that was rewritten, and one that became shorter.
+    fork = HeldHead(held.size, b"f" * 32)
+    assert not take(hospital, "laboratory", grown, fork)
+    assert not take(hospital, "laboratory", own, now_held)
+    assert last_event(hospital, Action.PEER_REFUSED).actor == "partner:laboratory"
+
+
+def test_a_head_of_another_institution_or_with_a_bit_changed_is_refused(houses):
+    hospital, laboratory = houses
+    head = sign_head(hospital).to_bytes()
+    assert not receiver(hospital).peer_head("laboratory", head, (), None, utcnow())
+    theirs = bytearray(sign_head(laboratory).to_bytes())
+    theirs[len(theirs) // 2] ^= 1
+    assert not receiver(hospital).peer_head("laboratory", bytes(theirs), (), None, utcnow())
+
+
+def test_a_partner_that_holds_more_than_we_have_gets_our_head_without_proof(houses):
+    _, laboratory = houses
+    sign_head(laboratory)
+    own = sender(laboratory).prepare(
+        "hospital", None, HeldHead(10_000, b"h" * 32), utcnow(), utcnow()
+    )
+    assert own.head is not None and own.consistency == ()
+
+
+def test_a_log_without_events_has_no_head(tmp_path: Path):
+    empty = found(tmp_path, "laboratory")
+    own = sender(empty).prepare("hospital", None, None, utcnow(), utcnow())
+    assert (own.head, own.consistency) == (None, ())
+
+
+def test_a_newer_crl_is_remembered_and_an_older_one_refused_afterwards(houses):
+    hospital, laboratory = houses
+    old = laboratory.store.crl_der
+    passphrases = load_passphrases(laboratory.home / "secrets")
+    authority.make_crl(laboratory.pki, ca_passphrase=passphrases["ca"], now=utcnow())
+    receiver(hospital).remember_crl("laboratory", laboratory.store.crl_der, utcnow())
+    peer = peer_of(hospital.keys.trusted, hospital.keys.crl_limits)("laboratory")
+    assert peer is not None
+    chain = laboratory.keys.signer(Purpose.EXCHANGE).chain_der
+    with pytest.raises(Untrusted) as error:
+        peer.exchange(chain, old, utcnow())
+    assert "crl-rolled-back" in str(error.value)
+    peer.exchange(chain, laboratory.store.crl_der, utcnow())
+
+
+# Credentials.
+
+
+def test_an_author_whose_certificate_has_lapsed_is_still_read_but_not_one_withdrawn(tmp_path):
+    hospital, laboratory = found(tmp_path, "hospital"), found(tmp_path, "laboratory")
+    enrol(hospital, laboratory)
+    signed = sign_statement(laboratory.keys.signer(Purpose.RECORD), statement.LABEL, {"a": 1})
+    later = utcnow() + timedelta(days=400)
+    passphrases = load_passphrases(laboratory.home / "secrets")
+    authority.make_crl(laboratory.pki, ca_passphrase=passphrases["ca"], now=later)
+    peer = peer_of(hospital.keys.trusted, hospital.keys.crl_limits)("laboratory")
+    assert peer is not None
+    assert peer.author(signed.to_bytes(), laboratory.store.crl_der, later) == {"a": 1}
+    leaf = laboratory.keys.signer(Purpose.RECORD).certificate
+    authority.revoke(laboratory.pki, leaf.serial_number, ca_passphrase=passphrases["ca"], now=later)
+    with pytest.raises(Untrusted):
+        peer.author(signed.to_bytes(), laboratory.store.crl_der, later)
+
+
+def test_malformed_numbers_names_and_keys_are_nobodys(houses):
+    hospital, laboratory = houses
+    names = PairNames(hospital.keys.partner_keys)
+    key = laboratory.keys.partner_key("hospital")
+    assert names.pseudonym("laboratory", key.key_id, SCHEME, "") == b""
+    assert names.tag("laboratory", key.key_id, "Ana", "yesterday") == b""
+    assert names.tag("laboratory", key.key_id, "Ana", BIRTH.isoformat()) == demographic_tag(
+        key.key, "Ana", BIRTH
+    )
+    with pytest.raises(Untrusted):
+        names.pseudonym("laboratory", "0" * 16, SCHEME, NUMBER)
+    with pytest.raises(Untrusted):
+        names.pseudonym("clinic", key.key_id, SCHEME, NUMBER)
+
+
+def test_a_receipt_or_statement_that_is_no_statement_is_not_trusted(houses):
+    hospital, laboratory = houses
+    peer = peer_of(laboratory.keys.trusted, laboratory.keys.crl_limits)("hospital")
+    assert peer is not None
+    for check in (peer.receipt, peer.author):
+        with pytest.raises(Untrusted):
+            check(b"nothing", hospital.store.crl_der, utcnow())
+    key = peer.exchange(
+        hospital.keys.signer(Purpose.EXCHANGE).chain_der, hospital.store.crl_der, utcnow()
+    )
+    with pytest.raises(Untrusted):
+        key.statement(b"nothing", transcript.DELIVERY)
+    with pytest.raises(Untrusted):
+        key.verify(bytes(64), b"data")
