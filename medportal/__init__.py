@@ -1,9 +1,31 @@
 """medportal: medical records that travel from laboratory to hospital, and that patients control.
 
 The rooms, from top to bottom; each imports only from those below it:
-``cli jobs demo ops``, ``admin``, ``transfer``, ``records``, ``access``, ``delivery``,
-``patients``, ``identity``, ``mail``, ``pki``, ``audit``, ``vault``, ``tenancy``, ``web``,
-``db``, ``core``. Start reading at :mod:`medportal.config`, then at ``docs/architecture.md``.
+
+===================================== ======================================================
+``cli``                               the command line
+``config``, ``jobs``, ``server``,     what a process is put together from; they do not know
+``models``                            each other (``models`` gathers the tables to migrate)
+``ops``                               setting institutions up, the supervisor
+``demo``                              demonstration data
+``settings``, ``routes``, ``logs``    what a process reads at its start; only the above use it
+``admin``                             screens of the institution's admin
+``transfer``                          the exchange with partners
+``records``                           clinical content, its versions, its pages
+``access``                            who may see what
+``delivery``                          outbox, inbox, receipts
+``keys``                              one tenant's keys, opened when first used: from here on
+                                      upward a room may hold keys, below they are passed in
+``patients``, ``identity``, ``mail``  who is cared for, who signs in
+``pki``, ``audit``, ``vault``         certificates, the log, sealing
+``tenancy``                           which institution a request is for, its database
+``web``, ``db``, ``core``             pages, tables, words that everything shares
+===================================== ======================================================
+
+Modules whose docstring says (PURE) import the standard library, ``cryptography`` and each
+other; ``cbor2`` comes in through :mod:`medportal.core.canonical` alone. ``make contracts`` and
+``tests/test_purity.py`` check order and purity. Start reading at :mod:`medportal.config`, then
+at ``docs/architecture.md``.
 """
 
 import warnings

@@ -409,7 +409,10 @@ def jobs(context: Context, names: tuple[str, ...]) -> None:
 
     settings = context.settings()
     registry = TenantRegistry(settings.tenants)
-    loops = [
+    for name in names or settings.tenants:
+        # A tenant behind the code is refused once, here, and not at every turn of its loop.
+        registry.database(settings.tenant(name).id).require_current()
+    loops: list[Callable[[threading.Event], None]] = [
         Jobs(settings, settings.tenant(name), registry.database(name)).run
         for name in names or settings.tenants
     ]

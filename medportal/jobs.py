@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
 
-from medportal.audit.heads import HeadSigner
+from medportal.audit.heads import Head, HeadSigner, SignedHead
 from medportal.audit.sequence import sequence
 from medportal.core.clock import Clock, utcnow
 from medportal.identity import throttle
@@ -22,7 +23,9 @@ from medportal.identity.service import forget_stale_sessions
 from medportal.keys import TenantKeys
 from medportal.ops.institution import renew_crl
 from medportal.patients import partner_index
+from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
+from medportal.pki.files import PRIVATE, write_file
 from medportal.pki.profiles import Group, Purpose
 from medportal.records.intake import take_in
 from medportal.settings import Settings
@@ -52,6 +55,28 @@ class _Step:
     failures: int = field(default=0)
 
 
+class PinnedHead:
+    """The last head signed, remembered outside the database.
+
+    Whoever rewrites the database, and its own last head with it, gets no new signature: the
+    log has to continue this head. It is written after the commit, so it may be one behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Head | None:
+        """Return the head, ``None`` before the first. Raises ``MalformedHead``."""
+        try:
+            return SignedHead.from_bytes(self._path.read_bytes()).head
+        except FileNotFoundError:
+            return None
+
+    def write(self, signed: SignedHead) -> None:
+        """Remember a head."""
+        write_file(self._path, signed.to_bytes(), PRIVATE)
+
+
 class Jobs:
     """The loop of one tenant."""
 
@@ -60,6 +85,7 @@ class Jobs:
         self._tenant = tenant
         self._database = database
         self._keys = TenantKeys(tenant, settings.home(tenant.id), JOBS_GROUPS)
+        self._pinned = PinnedHead(settings.home(tenant.id) / "audit" / "last.head")
         self._steps = [
             _Step("intake", self._take_in),
             _Step("audit", self._sequence),
@@ -112,7 +138,10 @@ class Jobs:
             post_quantum=self._keys.signer(Purpose.HEAD_PQ),
         )
         with self._database.writer() as session, session.begin():
-            return sequence(session, signer, now) is not None
+            signed = sequence(session, signer, now, pinned=self._pinned.read())
+        if signed is not None:
+            self._pinned.write(signed)
+        return signed is not None
 
     def _build_indexes(self, now: datetime) -> bool:
         """Build the index of a partner that was trusted since, or whose index fell behind."""
@@ -126,7 +155,7 @@ class Jobs:
             self._build_index(key, now)
         return False
 
-    def _build_index(self, key: partner_index.PartnerKey, now: datetime) -> None:
+    def _build_index(self, key: PartnerKey, now: datetime) -> None:
         with self._writing() as session, session.begin():
             build = partner_index.begin_index(session, key)
         after: str | None = ""

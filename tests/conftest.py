@@ -20,7 +20,7 @@ from medportal.tenancy.engines import make_engine
 from medportal.tenancy.schema import migrate
 
 # Helpers that lie beside the tests that use them; import-mode "importlib" adds no path.
-sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer")]
+sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer", "e2e")]
 
 NewDatabase = Callable[[str], str]
 
@@ -32,6 +32,12 @@ def want(present: object, reason: str) -> None:
     if os.environ.get("MEDPORTAL_REQUIRE_ALL"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def want_present() -> Callable[[object, str], None]:
+    """Return :func:`want` for fixtures of other folders."""
+    return want
 
 
 def _postgres_programs() -> Path | None:

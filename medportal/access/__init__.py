@@ -8,8 +8,10 @@ Invariants: no grant without a decision that allows it; a denial and an absence 
 Start reading at :data:`medportal.access.decisions.TABLE`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Wire the denial tween and the views."""
     config.include("medportal.access.denials")
     config.include("medportal.access.navigation")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from medportal.access.errors import AssignmentRefused
@@ -101,7 +101,7 @@ def assignable_staff(session: Session, roles: Sequence[str]) -> list[tuple[str, 
     return [(row.id, row.name, row.role) for row in rows]
 
 
-def in_force(now: datetime):  # type: ignore[no-untyped-def]
+def in_force(now: datetime) -> ColumnElement[bool]:
     """Return the SQL condition under which an assignment is in force."""
     return (CareAssignment.since <= now) & or_(
         CareAssignment.until.is_(None), CareAssignment.until > now

@@ -35,9 +35,10 @@ CARE_WORDS = {
 
 @view_config(route_name="home", permission=Permission.HOME_VIEW, renderer="templates/home.pt")
 def home(request: Request) -> Any:
-    """Go where the person's work is; show a choice to those who have several places."""
+    """Go where the person's work is; staff who are patients too choose first."""
     places = destinations_of(request)
-    if len(places) == 1:
+    is_both = "patient" in request.identity.roles and len(request.identity.roles) > 1
+    if places and not is_both:
         return HTTPSeeOther(places[0][1])
     return {"places": places}
 

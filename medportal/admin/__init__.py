@@ -6,7 +6,9 @@ Never does: clinical content. No page here opens a record.
 Start reading at :mod:`medportal.admin.views`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Register the views."""
     config.scan("medportal.admin.views")

@@ -3,7 +3,7 @@
 Holds: events, the Merkle log over them (RFC 9162 hashing), the sequencer, doubly signed
 heads, proofs, the verifier (against the database or offline) and the search.
 May import: the standard library, cryptography, SQLAlchemy, vault, tenancy, db and core.
-PURE: ``errors``, ``events``, ``merkle``, ``heads``, ``verifier``, ``lines``.
+PURE: ``errors``, ``events``, ``merkle``, ``heads``, ``checking``, ``lines``.
 Never does: hold keys (a signer is passed in), delete or change an event, cascade, store
 names, numbers or other personal text.
 Invariants: an event commits with what it tells of; sequence numbers are 0, 1, 2 and so on without a

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -32,7 +32,7 @@ from medportal.patients.service import (
 )
 from medportal.pki.files import PRIVATE, write_file
 from medportal.records import catalogue as catalogues
-from medportal.records.content import ClinicalRecord, Subject
+from medportal.records.content import ClinicalRecord, Subject, effective_date
 from medportal.records.service import sign_and_file
 from medportal.settings import Settings
 from medportal.tenancy.registry import TenantRegistry
@@ -42,6 +42,7 @@ from medportal.vault.documents import SqlDocumentStore
 SEED = 20260101
 ACTOR = "process:demo"
 WORDS = 5
+PARTNERSHIP = timedelta(days=365)
 CARE_ROLES = ("doctor", "nurse", "porter", "volunteer", "patient_assistant", "clinical_assistant")
 
 
@@ -283,9 +284,15 @@ def _add_record(
         subject,
         catalogues.load(),
         patient_id=patient_id,
-        destinations=_destinations(tenant, keys),
+        # Older results stay at the laboratory, as if the partnership had begun a year ago:
+        # a first start shall not be busy for long with carrying history.
+        destinations=_destinations(tenant, keys) if _is_recent(record, now) else (),
         now=now,
     )
+
+
+def _is_recent(record: ClinicalRecord, now: datetime) -> bool:
+    return effective_date(record) > now.date() - PARTNERSHIP
 
 
 def _assign_cast(

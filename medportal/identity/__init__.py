@@ -9,8 +9,10 @@ Invariants: one person per identifier and tenant; a session of another tenant is
 Start reading at :mod:`medportal.identity.service`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Set the security policy and scan the views."""
     config.include("medportal.identity.policy")
     config.scan("medportal.identity.views")

@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import CursorResult, delete, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import new_id
@@ -293,7 +294,7 @@ def forget_stale_sessions(session: Session, policy: SessionPolicy, now: datetime
             | (LoginSession.last_used_at <= now - policy.idle)
         )
     )
-    return int(gone.rowcount)  # type: ignore[attr-defined]
+    return cast("CursorResult[Any]", gone).rowcount
 
 
 def names_of(session: Session, person_ids: Iterable[str]) -> dict[str, str]:

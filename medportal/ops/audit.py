@@ -33,12 +33,12 @@ class CaTrust:
 
     def __call__(self, credential: Credential, *, algorithm: str, tenant: str, at: datetime) -> Any:
         """Return the certified key; raises a ``PkiError`` or ``NoRevocationList``."""
-        if credential.crl_der is None:
+        if credential.crl is None:
             raise NoRevocationList("the head carries no revocation list")
         leaf = verify_leaf(
-            credential.chain_der,
+            credential.chain,
             ca=self.ca,
-            crl_der=credential.crl_der,
+            crl_der=credential.crl,
             purpose=HEAD_PURPOSES[Algorithm(algorithm)],
             institution=tenant,
             now=at,

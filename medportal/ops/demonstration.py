@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from medportal.core.errors import ConfigurationError
 from medportal.demo.load import DemoAccount
@@ -17,12 +17,25 @@ from medportal.ops.prepare import prepare
 from medportal.pki.layout import Layout
 from medportal.settings import Settings
 
-if TYPE_CHECKING:
-    from medportal.cli import Context
-
 STOP_SECONDS = 20
 READY_SECONDS = 60
 Say = Callable[[str], None]
+
+
+class Launcher(Protocol):
+    """What the supervisor needs of the command line above it: settings and commands."""
+
+    def settings(self) -> Settings:
+        """Return the settings."""
+
+    def with_overrides(self, more: dict[str, str]) -> "Launcher":
+        """Return the same launcher with other ini variables."""
+
+    def portal_command(self) -> list[str]:
+        """Return the command that serves the portal."""
+
+    def own_command(self, *words: str) -> list[str]:
+        """Return the command that runs the command line again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ class Ports:
         }
 
 
-def run(context: "Context", ports: Ports, say: Say) -> int:
+def run(context: Launcher, ports: Ports, say: Say) -> int:
     """Prepare, start every process, report, and stay until one ends or a signal comes.
 
     Returns the exit status: 0 after a signal, 1 if a process ended by itself. Raises
@@ -101,7 +114,7 @@ def _require_free(ports: Ports) -> None:
         raise ConfigurationError(*dict.fromkeys(problems))
 
 
-def _commands(context: "Context") -> dict[str, list[str]]:
+def _commands(context: Launcher) -> dict[str, list[str]]:
     return {
         "portal": context.portal_command(),
         "receiver of the hospital": context.own_command("transfer", "receive", "hospital"),

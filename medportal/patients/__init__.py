@@ -8,7 +8,9 @@ Invariant: registering a patient and indexing them for every partner is one tran
 Start reading at :mod:`medportal.patients.service`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Register the views."""
     config.scan("medportal.patients.views")

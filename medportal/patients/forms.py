@@ -9,7 +9,7 @@ import colander
 from medportal.identity.models import Sex
 from medportal.tenancy.tenant import Tenant
 from medportal.web.forms import checkboxes, date_parts, radios, select, text
-from medportal.web.i18n import _
+from medportal.web.i18n import LANGUAGES, _
 
 EARLIEST_BIRTH = date(1890, 1, 1)
 SEX_WORDS = {
@@ -61,6 +61,16 @@ def registration_schema(
     schema.add(_optional("city", _("City"), 100))
     schema.add(_optional("phone", _("Phone"), 40, kind="tel"))
     schema.add(_optional("email", _("Email"), 254, kind="email", validator=colander.Email()))
+    schema.add(
+        colander.SchemaNode(
+            colander.String(),
+            name="language",
+            title=_("Language"),
+            default=tenant.default_language,
+            validator=colander.OneOf(list(LANGUAGES)),
+            widget=radios(list(LANGUAGES.items())),
+        )
+    )
     _place(schema, tenant)
     if partners:
         schema.add(_destinations(partners))

@@ -202,7 +202,7 @@ def find_patient(session: Session, scheme: str, number: str) -> str | None:
 def list_patients(
     session: Session,
     *,
-    among: Select[tuple[str]] | None,
+    among: Select[str] | None,
     after: tuple[str, str] | None,
     limit: int = PAGE,
 ) -> list[PatientCard]:

@@ -98,7 +98,7 @@ def _registration(request: Request, values: dict[str, Any]) -> service.Registrat
             email=values["email"],
             phone=values["phone"],
             city=values["city"],
-            language=request.locale_name,
+            language=values["language"],
         ),
         ward=values.get("ward", ""),
         bed=values.get("bed", ""),

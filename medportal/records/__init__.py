@@ -15,8 +15,10 @@ catalogue cannot judge is "unknown", never "normal".
 Start reading at :mod:`medportal.records.content`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Register the views, and how decisions learn about records."""
     from medportal.records.store import record_facts
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from medportal.access.decisions import RecordFacts
@@ -67,7 +67,7 @@ def timeline(
     return _entries(session, query.limit(limit))
 
 
-def _query(patient_id: str):  # type: ignore[no-untyped-def]
+def _query(patient_id: str) -> Select[Record, RecordVersion]:
     return (
         select(Record, RecordVersion)
         .join(
@@ -79,7 +79,7 @@ def _query(patient_id: str):  # type: ignore[no-untyped-def]
     )
 
 
-def _entries(session: Session, query) -> list[IndexEntry]:  # type: ignore[no-untyped-def]
+def _entries(session: Session, query: Select[Record, RecordVersion]) -> list[IndexEntry]:
     return [
         IndexEntry(
             id=record.id,

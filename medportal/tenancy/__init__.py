@@ -10,7 +10,9 @@ Invariant: an unknown host is answered 421 before any database is touched.
 Start reading at :mod:`medportal.tenancy.tenant`, then :mod:`medportal.tenancy.requests`.
 """
 
+from typing import Any
 
-def includeme(config):  # type: ignore[no-untyped-def]
+
+def includeme(config: Any) -> None:
     """Give requests their tenant and their database session."""
     config.include("medportal.tenancy.requests")

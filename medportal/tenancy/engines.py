@@ -1,5 +1,7 @@
 """Engines: one per tenant, made when first used."""
 
+from typing import Any
+
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
@@ -36,7 +38,7 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(postgresql_readonly=True)
 
 
-def _prepare_sqlite(dbapi_connection, _record):  # type: ignore[no-untyped-def]
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself: it would always begin DEFERRED.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()

@@ -1,9 +1,11 @@
 """Read tenant files from disk.
 
 Texts in a tenant file may hold ``{state}`` and other variables of the ini file, so that
-one file serves development, tests and a deployment with other paths and ports.
+one file serves development, tests and a deployment with other paths and ports. A brace that
+is meant is written twice.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 from medportal.core.errors import ConfigurationError
 from medportal.tenancy.tenant import Tenant, parse
 from medportal.web.colour import contrast
+
+_BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 
 
 def load_tenants(
@@ -46,20 +50,42 @@ def _load(path: Path, variables: Mapping[str, str]) -> Tenant:
         raise ConfigurationError(f"{path.name}: there is no such tenant file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name}: is not TOML: {error}") from error
-    return parse(path.name, _substitute(data, variables, path.name), contrast)
+    unknown: list[str] = []
+    data = _substitute(data, variables, "", unknown)
+    if unknown:
+        raise ConfigurationError(*(_unknown(path.name, key, variables) for key in unknown))
+    return parse(path.name, data, contrast)
 
 
-def _substitute(value: Any, variables: Mapping[str, str], file: str) -> Any:
+def _unknown(file: str, key: str, variables: Mapping[str, str]) -> str:
+    # The text is not repeated: it may be an address with a password that holds a brace.
+    known = ", ".join(f"{{{name}}}" for name in sorted(variables))
+    return (
+        f"{file}: {key}: holds an unknown {{variable}}; known are {known}; write {{{{ for a brace"
+    )
+
+
+def _substitute(value: Any, variables: Mapping[str, str], key: str, unknown: list[str]) -> Any:
+    """Return ``value`` with its variables replaced; keys of texts with others go to ``unknown``."""
     if isinstance(value, dict):
-        return {key: _substitute(item, variables, file) for key, item in value.items()}
+        return {
+            name: _substitute(item, variables, f"{key}.{name}".lstrip("."), unknown)
+            for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [_substitute(item, variables, file) for item in value]
-    if isinstance(value, str) and "{" in value:
-        try:
-            return value.format_map(variables)
-        except (KeyError, ValueError, IndexError, AttributeError) as error:
-            raise ConfigurationError(f"{file}: an unknown {{variable}}: {error}") from error
-    return value
+        return [_substitute(item, variables, key, unknown) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return _BRACES.sub(lambda found: _replacement(found[0], variables), value)
+    except KeyError:
+        unknown.append(key)
+        return value
+
+
+def _replacement(found: str, variables: Mapping[str, str]) -> str:
+    """Return what stands for braces; raises ``KeyError`` for what is no variable."""
+    return found[0] if found in {"{{", "}}"} else variables[found[1:-1]]
 
 
 def _shared_hosts(tenants: Mapping[str, Tenant]) -> list[str]:

@@ -35,6 +35,10 @@ class Database:
                 self._engine = engine
             return self._engine
 
+    def require_current(self) -> None:
+        """Raise ``TenantBehind`` for a schema that is not current; for use at a process's start."""
+        _ = self.engine
+
     def unchecked(self) -> Engine:
         """Return a new engine without a look at the schema: for migrations only."""
         url = make_url(self._tenant.database_url)

@@ -6,7 +6,8 @@ transaction that commits before the body leaves: a page whose audit event cannot
 written is an error and shows nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 import zope.sqlalchemy
@@ -15,8 +16,10 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW, INGRESS
 from sqlalchemy.orm import Session
 
+from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.registry import Database, TenantRegistry
-from medportal.web.errors import misdirected_page
+from medportal.tenancy.tenant import Tenant
+from medportal.web.errors import misdirected_page, unavailable_page
 
 log = structlog.get_logger()
 Handler = Callable[[Request], Response]
@@ -24,7 +27,7 @@ TailWrite = Callable[[Session], None]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def includeme(config):  # type: ignore[no-untyped-def]
+def includeme(config: Any) -> None:
     """Register the request attributes and the two tweens."""
     config.add_request_method(_tenant, "tenant", reify=True)
     config.add_request_method(_database, "database", reify=True)
@@ -42,17 +45,17 @@ def includeme(config):  # type: ignore[no-untyped-def]
     )
 
 
-def _tenant(request):  # type: ignore[no-untyped-def]
-    return request.registry["tenants"].for_host(request.host)
+def _tenant(request: Request) -> Tenant | None:
+    return tenants_of(request.registry).for_host(request.host)
 
 
-def _database(request):  # type: ignore[no-untyped-def]
-    return request.registry["tenants"].database(request.tenant.id)
+def _database(request: Request) -> Database:
+    return tenants_of(request.registry).database(request.tenant.id)
 
 
-def _session(request):  # type: ignore[no-untyped-def]
+def _session(request: Request) -> Session:
     if request.method in SAFE_METHODS:
-        session = request.database.reader()
+        session: Session = request.database.reader()
         zope.sqlalchemy.register(session, transaction_manager=request.tm)
         return session
     return writing_session(request)
@@ -67,12 +70,20 @@ def writing_session(request: Request) -> Session:
 
 
 def host_tween_factory(handler: Handler, registry: object) -> Handler:
-    """Answer 421 to a host that is no tenant's, before anything else is looked at."""
+    """Answer 421 to a host that is no tenant's, before anything else is looked at.
+
+    A tenant whose database is behind the code is refused (503); the log names the command
+    that mends it.
+    """
 
     def host_tween(request: Request) -> Response:
         if request.tenant is None:
             return misdirected_page(request)
-        return handler(request)
+        try:
+            return handler(request)
+        except TenantBehind as behind:
+            log.error("tenant-behind", tenant=behind.tenant_id, problem=str(behind))
+            return unavailable_page(request)
 
     return host_tween
 
@@ -102,7 +113,7 @@ def _write_tail(request: Request) -> None:
         write(session)
 
 
-def tenants_of(registry: object) -> TenantRegistry:
+def tenants_of(registry: Mapping[str, Any]) -> TenantRegistry:
     """Return the process's tenants from a Pyramid registry."""
-    found: TenantRegistry = registry["tenants"]  # type: ignore[index]
+    found: TenantRegistry = registry["tenants"]
     return found

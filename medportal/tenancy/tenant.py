@@ -20,7 +20,24 @@ _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _ROLE = re.compile(r"[a-z][a-z_]{1,30}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
-_ENDPOINT = re.compile(r"[a-z0-9.-]{1,253}:[0-9]{1,5}")
+_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
+_ENDPOINT = re.compile(r"[a-z0-9.-]{1,253}:" + _PORT, re.ASCII)
+_WARD = re.compile(r"\S.{0,59}")
+#: The tables of a tenant file.
+_TABLES = frozenset(
+    {
+        "names",
+        "colours",
+        "identifiers",
+        "database",
+        "documents",
+        "passwords",
+        "sessions",
+        "exchange",
+    }
+)
+#: What a role's table may hold.
+_ROLE_KEYS = frozenset({"names", "permissions", "clinical"})
 
 
 class Kind(StrEnum):
@@ -127,7 +144,7 @@ class _Reader:
 
     def text(self, key: str, pattern: re.Pattern[str], hint: str, default: str = "") -> str:
         """Return a text that fits ``pattern``; ``hint`` says what would be right."""
-        self.seen.add(key.split(".")[0])
+        self.seen |= {key.split(".")[0], key}
         value: Any = self.data
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -141,6 +158,7 @@ class _Reader:
     def integer(self, key: str, default: int, least: int, most: int) -> int:
         """Return a whole number within bounds."""
         table, name = key.split(".")
+        self.seen.add(key)
         value = self.table(table).get(name, default)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
@@ -149,6 +167,7 @@ class _Reader:
 
     def names(self, key: str, value: object) -> Mapping[str, str]:
         """Return a text for each language."""
+        self.seen |= {f"{key}.{language}" for language in LANGUAGES}
         if isinstance(value, dict) and all(
             isinstance(value.get(lang), str) and value[lang].strip() for lang in LANGUAGES
         ):
@@ -212,13 +231,26 @@ def parse(
             timedelta(minutes=reader.integer("sessions.absolute_minutes", 720, 5, 10_080)),
         ),
         exchange=_exchange(reader),
-        wards=reader.strings("wards", re.compile(r"\S.{0,60}"), "must be a list of ward names"),
+        wards=reader.strings("wards", _WARD, "must be a list of names of 1 to 60 characters"),
     )
-    for key in sorted(set(data) - reader.seen):
+    for key in sorted(_keys(data) - reader.seen):
         reader.problem(key, "is not a known key")
     if reader.problems:
-        raise ConfigurationError(*reader.problems)
+        # One malformed table is a problem of each of its keys: said once.
+        raise ConfigurationError(*dict.fromkeys(reader.problems))
     return tenant
+
+
+def _keys(data: Mapping[str, Any]) -> set[str]:
+    """Return the keys of a file with those of its tables; roles check their own."""
+    inner = {
+        f"{key}.{name}"
+        for key, value in data.items()
+        if isinstance(value, dict) and key != "roles"
+        for name in value
+    }
+    # Of a table that is unknown itself, naming the table is enough.
+    return set(data) | {key for key in inner if key.split(".")[0] in _TABLES}
 
 
 def _kind(reader: _Reader) -> Kind:
@@ -273,15 +305,24 @@ def _roles(reader: _Reader) -> Mapping[str, Role]:
         if not _ROLE.fullmatch(name) or not isinstance(value, dict):
             reader.problem(key, "must be a table with a lower-case name")
             continue
+        for unknown in sorted(set(value) - _ROLE_KEYS):
+            reader.problem(f"{key}.{unknown}", "is not a known key")
         roles[name] = Role(
             id=name,
             names=reader.names(f"{key}.names", value.get("names")),
             grants=_grants(reader, key, value.get("permissions", {})),
-            clinical=bool(value.get("clinical", False)),
+            clinical=_clinical(reader, key, value.get("clinical", False)),
         )
     if not roles:
         reader.problem("roles", "must define at least one role")
     return roles
+
+
+def _clinical(reader: _Reader, key: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    reader.problem(f"{key}.clinical", "must be true or false")
+    return False
 
 
 def _grants(reader: _Reader, key: str, value: object) -> Mapping[Permission, Reach]:

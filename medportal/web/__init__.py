@@ -14,8 +14,6 @@ Start reading at :mod:`medportal.web.layout`, then :mod:`medportal.web.forms`.
 
 from typing import Any
 
-from pyramid.tweens import EXCVIEW, INGRESS, MAIN
-
 #: The outermost tweens, from the outside in. Whatever else runs belongs under them.
 TWEENS = (
     "medportal.web.headers.headers_tween_factory",
@@ -37,6 +35,9 @@ def includeme(config: Any) -> None:
 
 def _add_tweens(config: Any) -> None:
     """Put the host (421) between what must see every answer and what reads the request."""
+    # Imported here: three modules of this room are PURE, and importing them runs this file.
+    from pyramid.tweens import EXCVIEW, INGRESS, MAIN
+
     headers, crash, limits, forgery = TWEENS
     config.add_tween(headers, under=INGRESS, over=(crash, MAIN))
     config.add_tween(crash, under=headers, over=(HOST_TWEEN, limits, MAIN))

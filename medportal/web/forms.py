@@ -188,7 +188,7 @@ def make_form(
     return Form(request, form)
 
 
-class DateWidget(DatePartsWidget):  # type: ignore[misc]
+class DateWidget(DatePartsWidget):  # type: ignore[misc]  # deform has no types
     """Day, month and year as three fields: dates that people know are typed faster than picked.
 
     A year is never completed: "49" may be 1949 or 2049.

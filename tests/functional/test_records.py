@@ -65,7 +65,8 @@ def test_a_doctor_adds_a_diagnosis_that_the_patient_reads(portal):
         "doctor",
         "hospital",
         effective="05/02/2026",
-        height="171", weight="68.5",
+        height="171",
+        weight="68.5",
         diagnosis=MARKER,
     )
     browser = portal.signed_in("patient")
@@ -274,7 +275,7 @@ def test_assignment_gives_access_and_its_end_takes_it(portal):
     assert form.submit().status_int == 303
     assert "Later" in other.get(page.request.path).text
     care = clerk.get(f"/patients/{patient}/care")
-    item = next(li for li in care.html.select("li.card-item") if "other_doctor" in li.text)
+    item = next(li for li in care.html.select("li.card") if "other_doctor" in li.text)
     clerk.post(item.find("form")["action"], {}, status=303)
     other.get(page.request.path, status=404)
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-import medportal.models  # noqa: F401
 from medportal.core.categories import Category
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
-from medportal.db import Base
 from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.outbox import Outgoing, enqueue
 from medportal.delivery.parcel import Parcel, outbox_info
@@ -38,6 +36,7 @@ from medportal.records.content import (
 from medportal.records.fhir import to_fhir
 from medportal.tenancy.engines import make_engine
 from medportal.tenancy.loader import load_tenants
+from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import sealing
 
@@ -170,8 +169,11 @@ def clinical_record(institution: str) -> ClinicalRecord:
     )
 
 
-def found(state: Path, name: str, port: int = 4000) -> House:
-    """Make an institution from its tenant file: directory, keys, boxes, database."""
+def found(state: Path, name: str, port: int = 4000, database: str = "") -> House:
+    """Make an institution from its tenant file: directory, keys, boxes, database.
+
+    ``database`` is the address of a migrated database; without it, one is made in SQLite.
+    """
     variables = {"state": str(state), "exchange_port": str(port)}
     tenant = load_tenants(TENANTS, [name], variables)[name]
     home = state / name
@@ -184,8 +186,9 @@ def found(state: Path, name: str, port: int = 4000) -> House:
     (home / "vault").mkdir()
     sealing.create_box_keys(home / "vault", "outbox", passphrases["exchange"])
     sealing.create_box_keys(home / "vault", "inbox", passphrases["jobs"])
-    engine = make_engine(f"sqlite:///{home}/portal.sqlite")
-    Base.metadata.create_all(engine)
+    engine = make_engine(database or f"sqlite:///{home}/portal.sqlite")
+    if not database:
+        migrate(engine)
     return House(tenant, home, TenantKeys(tenant, home), engine)
 
 

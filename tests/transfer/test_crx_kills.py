@@ -97,6 +97,8 @@ def test_fifty_records_survive_kills_of_one_side(houses, victim):
             wait_for(lambda reached=reached: len(hospital.inbox()) > reached)
             killed.kill()
             killed.start()
+        # One record more, so that the process started last is known to be up when it is stopped.
+        tids += laboratory.queue("hospital")
         wait_for(lambda: {row.state for row in laboratory.outbox().values()} == {"delivered"})
     _check(hospital, laboratory, tids)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -136,8 +136,25 @@ def test_records_are_carried_sealed_to_the_inbox_and_receipted(houses):
     assert len(events(laboratory, Action.DELIVERY_RECEIPTED)) >= 5
 
 
-def test_more_records_than_the_window_arrive_once_each(houses):
-    hospital, laboratory = houses
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both_engines(request, tmp_path, new_database, houses) -> Iterator[tuple[House, House]]:
+    """Give the houses as they are, and a pair of new ones on PostgreSQL."""
+    if request.param == "sqlite":
+        yield houses
+        return
+    hospital, laboratory = (
+        found(tmp_path, name, database=new_database(request.param))
+        for name in ("hospital", "laboratory")
+    )
+    enrol(hospital, laboratory)
+    hospital.register()
+    yield hospital, laboratory
+    hospital.engine.dispose()
+    laboratory.engine.dispose()
+
+
+def test_more_records_than_the_window_arrive_once_each(both_engines):
+    hospital, laboratory = both_engines
     tids = laboratory.queue("hospital", count=150)
     play(hospital, laboratory, DELIVERED)
     assert sorted(row.tid for row in hospital.inbox()) == sorted(tids)

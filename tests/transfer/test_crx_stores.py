@@ -54,12 +54,17 @@ from medportal.transfer.stores import (
 )
 
 
-@pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[House, House]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def founded(request, tmp_path_factory, new_database) -> Iterator[tuple[House, House]]:
     state = tmp_path_factory.mktemp("var")
-    hospital, laboratory = found(state, "hospital"), found(state, "laboratory")
+    hospital, laboratory = (
+        found(state, name, database=new_database(request.param))
+        for name in ("hospital", "laboratory")
+    )
     enrol(hospital, laboratory)
-    return hospital, laboratory
+    yield hospital, laboratory
+    hospital.engine.dispose()
+    laboratory.engine.dispose()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 // Follows states that change on the server while somebody looks at the page.
 //
 // An element with data-poll-url is kept in step with what that address answers:
-// {"state": code, "text": words, "kind": ok|wait|warn|bad|info (optional), "final": boolean}.
+// {"state": code, "text": words, "kind": ok|wait|warn|bad|info (optional), "final": boolean,
+// "detail": words (optional, for the element with data-poll-detail in the same data-poll-group)}.
 // Its words and data-kind change in place. The element, or one around it, is a live region
 // (role="status"), so a screen reader says the new words; they are written only when they
 // differ. Without scripts the page says the same after a reload.
@@ -70,6 +71,10 @@ function show(element, answer) {
     element.dataset.kind = answer.kind;
   }
   element.dataset.state = answer.state;
+  const detail = element.closest("[data-poll-group]")?.querySelector("[data-poll-detail]");
+  if (detail && typeof answer.detail === "string" && detail.textContent !== answer.detail) {
+    detail.textContent = answer.detail;
+  }
 }
 
 function sleep(milliseconds) {

@@ -1,0 +1,149 @@
+"""What jobs do: file what arrived after checking it again, sign the log, keep house."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, select
+
+from medportal.audit.models import AuditEvent, AuditHead, AuditNode
+from medportal.core.clock import utcnow
+from medportal.core.ids import new_id
+from medportal.delivery.inbox import Arrival, Awaiting, awaiting_counts, register
+from medportal.delivery.models import Inbox, Outbox
+from medportal.delivery.parcel import Parcel, inbox_info, outbox_info
+from medportal.delivery.states import DeliveryReason, Outcome
+from medportal.identity.models import LoginSession
+from medportal.ops.audit import verify_tenant_log
+from medportal.records.models import Record
+
+
+@pytest.fixture
+def parcel(portal):
+    """Give a genuine parcel from the laboratory, as its outbox holds it."""
+    browser = portal.signed_in("responsible", "laboratory")
+    path = f"/patients/{portal.person('patient', 'laboratory')}/records/new"
+    form = browser.get(path).forms["form"]
+    form["effective"], form["body-temperature"] = "03/02/2026", "38.4"
+    assert form.submit().status_int == 303
+    with portal.session("laboratory") as session:
+        row = session.scalars(select(Outbox).order_by(Outbox.created_at.desc())).first()
+    opened = portal.keys("laboratory").open_outgoing(
+        row.sealed, outbox_info("laboratory", "hospital", row.tid)
+    )
+    return Parcel.from_bytes(opened)
+
+
+def deliver(portal, parcel, *, patient=None, sealed=None, sender="laboratory"):
+    """Put a parcel into the hospital's inbox, as its receiver would; return the transfer id."""
+    tid = new_id()
+    keys = portal.keys("hospital")
+    sealed = sealed or keys.seal_incoming(parcel.to_bytes(), inbox_info("hospital", sender, tid))
+    arrival = Arrival(
+        sender=sender,
+        tid=tid,
+        digest=new_id().encode(),
+        pseudonym=b"p" * 32,
+        key_id="k",
+        outcome=Outcome.REGISTERED,
+        reason=DeliveryReason.REGISTERED,
+        patient_id=patient or portal.person("patient"),
+        sealed=sealed,
+    )
+    with portal.session("hospital") as session, session.begin():
+        register(session, [arrival], utcnow())
+    return tid
+
+
+def inbox_row(portal, tid):
+    with portal.session("hospital") as session:
+        return session.scalars(select(Inbox).where(Inbox.tid == tid)).one()
+
+
+def test_what_arrived_is_filed_and_read_by_the_patient(portal, parcel):
+    tid = deliver(portal, parcel)
+    portal.jobs("hospital").turn(utcnow())
+    row = inbox_row(portal, tid)
+    assert row.filed_at is not None and row.sealed is None
+    page = portal.signed_in("patient").get(
+        f"/patients/{portal.person('patient')}/records/{row.record_id}"
+    )
+    assert "38.4" in page.text and "came from" in page.text
+    assert ("record-filed", "allowed") in {e[:2] for e in portal.events("hospital")}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("content", DeliveryReason.CONTENT_INVALID),
+        ("value", DeliveryReason.SIGNATURE_INVALID),
+        ("statement", DeliveryReason.SIGNATURE_INVALID),
+        ("number", DeliveryReason.IDENTIFIER_MISMATCH),
+        ("patient", DeliveryReason.IDENTIFIER_MISMATCH),
+        ("seal", DeliveryReason.CANNOT_OPEN),
+        ("sender", DeliveryReason.SIGNATURE_INVALID),
+    ],
+)
+def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
+    """A receiver that was taken over forges; intake finds each of it and sets it aside."""
+    kw = {}
+    if change == "content":
+        parcel = replace(parcel, content=b"{}")
+    elif change == "value":
+        parcel = replace(parcel, content=parcel.content.replace(b"38.4", b"36.4"))
+    elif change == "statement":
+        parcel = replace(parcel, statement=parcel.statement[:-1] + b"\0")
+    elif change == "number":
+        parcel = replace(parcel, number="19573526")
+    elif change == "patient":
+        kw["patient"] = portal.person("doctor")
+    elif change == "seal":
+        kw["sealed"] = portal.keys("hospital").seal_incoming(parcel.to_bytes(), b"another place")
+    else:
+        kw["sender"] = "elsewhere"
+    with portal.session("hospital") as session:
+        before = set(session.scalars(select(Record.id)))
+    tid = deliver(portal, parcel, **kw)
+    portal.jobs("hospital").turn(utcnow())
+    row = inbox_row(portal, tid)
+    assert row.filed_at is None and row.awaiting == Awaiting.PERSON and row.reason == reason
+    with portal.session("hospital") as session:
+        assert set(session.scalars(select(Record.id))) == before
+        assert awaiting_counts(session)[Awaiting.PERSON] >= 1
+    admin = portal.signed_in("admin").get("/deliveries")
+    assert "Received, held for review" in admin.text
+
+
+def test_the_log_is_signed_and_verifies(portal):
+    portal.signed_in("porter")
+    jobs = portal.jobs("hospital")
+    while jobs.turn(utcnow()):
+        pass
+    tenant = portal.settings.tenant("hospital")
+    result = verify_tenant_log(portal.settings, tenant, portal.registry.database("hospital"))
+    assert result.is_whole and result.report.size > 0 and result.report.pending == 0
+
+
+def test_a_log_that_was_begun_anew_gets_no_signature(portal):
+    """With the database in hand somebody drops heads and numbers; the pinned head tells."""
+    portal.signed_in("volunteer")
+    jobs = portal.jobs("laboratory")
+    portal.signed_in("admin", "laboratory")
+    while jobs.turn(utcnow()):
+        pass
+    with portal.session("laboratory") as session, session.begin():
+        session.execute(delete(AuditHead))
+        session.execute(delete(AuditNode))
+        for event in session.scalars(select(AuditEvent)):
+            event.sequence = None
+    fresh = portal.jobs("laboratory")
+    fresh.turn(utcnow())
+    with portal.session("laboratory") as session:
+        assert session.scalars(select(AuditHead)).all() == []
+
+
+def test_stale_sessions_are_forgotten(portal):
+    portal.signed_in("auditor")
+    portal.jobs("hospital").turn(utcnow() + timedelta(days=2))
+    with portal.session("hospital") as session:
+        assert session.scalars(select(LoginSession)).all() == []
