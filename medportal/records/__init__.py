@@ -5,8 +5,8 @@ observations (:mod:`catalogue` with ``catalogue.toml``), the interpretation of a
 against reference ranges (:mod:`interpret`), the exact bytes that are stored and sent
 (:mod:`fhir`), the statement its author signs over them (:mod:`statement`) and the
 reading of what people type (:mod:`entry`); all of these are PURE.
-May import: access, patients, vault, audit, tenancy, web, db and core; the PURE
-modules only core.
+May import: access, delivery, keys and everything below them; the PURE modules only
+core.
 Never does: change the bytes of a record once they are signed; guess what somebody
 meant to type; tell in an error what somebody typed.
 Invariants: one record has one encoding, and ``from_fhir`` refuses every other; a

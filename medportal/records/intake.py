@@ -26,7 +26,7 @@ from medportal.pki.errors import PkiError
 from medportal.records.content import check_form
 from medportal.records.errors import FhirError, NotForThisPatient, StatementError
 from medportal.records.fhir import read
-from medportal.records.service import file_record, verify_author
+from medportal.records.service import file_record, verify_author, with_newest_list
 from medportal.records.statement import SealedContent
 from medportal.vault.documents import DocumentStore
 from medportal.vault.errors import VaultError
@@ -82,8 +82,9 @@ def _file(
     opened = keys.open_incoming(item.sealed, inbox_info(keys.tenant.id, item.sender, item.tid))
     parcel = Parcel.from_bytes(opened)
     reading = read(parcel.content)
-    sealed = SealedContent(parcel.content, parcel.statement)
-    verify_author(keys, sealed, reading.record, origin=item.sender, at=item.received_at)
+    signed = with_newest_list(parcel.statement, keys.authority(item.sender))
+    sealed = SealedContent(parcel.content, signed)
+    verify_author(keys, sealed, reading.record, origin=item.sender, at=now)
     if check_form(reading.record):
         raise MalformedDelivery("content that this institution would not store")
     patient_id = _patient(session, item, parcel, reading.subject.number)

@@ -1,9 +1,10 @@
 """Use-cases of records: create one, open one."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cryptography import x509
 from sqlalchemy.orm import Session
 
 from medportal.access.errors import NotPermitted
@@ -14,9 +15,10 @@ from medportal.core.ids import new_id
 from medportal.core.permissions import Permission
 from medportal.delivery.outbox import Outgoing, enqueue
 from medportal.delivery.parcel import Parcel, outbox_info
-from medportal.keys import TenantKeys
+from medportal.keys import Authority, TenantKeys
 from medportal.patients.pseudonyms import pseudonym
-from medportal.pki.errors import PkiError
+from medportal.pki.certificates import crl_number
+from medportal.pki.errors import MalformedStatement, PkiError
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, sign_statement, verify_statement
 from medportal.records import statement
@@ -293,6 +295,23 @@ def verify_author(
         author_id=record.author_id,
         category=record.category,
     )
+
+
+def with_newest_list(signed_statement: bytes, authority: Authority) -> bytes:
+    """Return a statement with the newer of its own and the authority's revocation list.
+
+    A record may have waited for weeks before it could be delivered. The list is not part of
+    what is signed; the one of the moment in which a record is filed is kept with it, so that
+    it can be checked as of that moment for good. Raises ``MalformedStatement``.
+    """
+    signed = Signed.from_bytes(signed_statement)
+    try:
+        carried = crl_number(x509.load_der_x509_crl(signed.crl_der))
+    except ValueError as error:
+        raise MalformedStatement("a revocation list that cannot be read") from error
+    if carried >= crl_number(x509.load_der_x509_crl(authority.crl_der)):
+        return signed_statement
+    return replace(signed, crl_der=authority.crl_der).to_bytes()
 
 
 def _sign(keys: TenantKeys, record: ClinicalRecord, content: bytes, now: datetime) -> bytes:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, select
 
 from medportal.audit.models import AuditEvent, AuditHead, AuditNode
@@ -15,6 +16,11 @@ from medportal.delivery.parcel import Parcel, inbox_info, outbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.identity.models import LoginSession
 from medportal.ops.audit import verify_tenant_log
+from medportal.pki import ca
+from medportal.pki.certificates import build_crl
+from medportal.pki.keyfiles import from_pem
+from medportal.pki.profiles import Group
+from medportal.pki.signatures import Signed
 from medportal.records.models import Record
 
 
@@ -112,6 +118,24 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
         assert awaiting_counts(session)[Awaiting.PERSON] >= 1
     admin = portal.signed_in("admin").get("/deliveries")
     assert "Received, held for review" in admin.text
+
+
+def test_a_record_that_waited_for_weeks_is_filed_and_still_verifies(portal, parcel):
+    """Its own revocation list is stale by then; the partner's newest one is kept with it."""
+    places = portal.keys("laboratory").places
+    authority = ca.read_ca(places.pki)
+    passphrase = portal.keys("laboratory").passphrase(Group.CA)
+    key = from_pem((places.pki / "ca.key").read_bytes(), passphrase, "ca.key")
+    old = build_crl(key, authority, 0, utcnow() - timedelta(days=40), timedelta(days=7), [])
+    signed = replace(Signed.from_bytes(parcel.statement), crl_der=old.public_bytes(Encoding.DER))
+    tid = deliver(portal, replace(parcel, statement=signed.to_bytes()))
+    portal.jobs("hospital").turn(utcnow())
+    row = inbox_row(portal, tid)
+    assert row.filed_at is not None, row.reason
+    page = portal.signed_in("patient").get(
+        f"/patients/{portal.person('patient')}/records/{row.record_id}"
+    )
+    assert "The signature is right." in page.text
 
 
 def test_the_log_is_signed_and_verifies(portal):
