@@ -2,15 +2,16 @@
 # Works with GNU make 3.81 and a POSIX shell.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 HOSPITAL_PORT ?= 8443
 LABORATORY_PORT ?= 8444
 EXCHANGE_PORT ?= 4000
-PYTEST_ARGS ?=
+# Two workers; the tests of a file stay together, so that they share what they set up.
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
-.PHONY: run test sure format lint types contracts coverage lock system-packages bench clean check-python
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
@@ -45,29 +46,27 @@ bench: $(VENV)/.installed-dev
 
 check-python:
 	@test -n "$(PYTHON)" || { \
-		echo "medportal needs Python 3.11, 3.12 or 3.13, and found none."; \
+		echo "medportal needs Python 3.11, 3.12 or 3.13 that can make virtual environments."; \
 		echo "On Debian 12, Ubuntu 24.04 or newer: sudo apt install python3 python3-venv"; \
 		echo "On macOS: install it from python.org, or: brew install python@3.13"; \
 		exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-		echo "This Python cannot make virtual environments."; \
-		echo "On Debian and Ubuntu: sudo apt install python3-venv"; \
-		exit 1; }
 
-$(VENV)/bin/python:
+# A marker, made last, so that what was interrupted is done again.
+$(VENV)/.made:
 	@$(MAKE) --no-print-directory check-python
 	@echo "Making the virtual environment ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml
+$(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@echo "Installing medportal and what it needs (once, some minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # Refresh both lock files from pyproject.toml. They hold hashes and no index address.

@@ -24,7 +24,7 @@ from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError, MedportalError
 from medportal.logs import configure_logging
 from medportal.settings import Settings, parse_settings
-from medportal.tenancy.registry import TenantRegistry
+from medportal.tenancy.registry import Database, TenantRegistry
 
 DEFAULT_CONFIG = "development.ini"
 
@@ -132,6 +132,10 @@ def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool
             raise click.BadParameter("write NAME=VALUE", param_hint="--set")
         options[name] = value
     ctx.obj = Context(config.resolve(), options, as_json)
+
+
+def _database(settings: Settings, name: str) -> Database:
+    return TenantRegistry(settings.tenants).database(settings.tenant(name).id)
 
 
 @main.group()
@@ -242,6 +246,8 @@ def partner_export(context: Context, name: str, output: Path) -> None:
 @click.pass_obj
 def partner_trust(context: Context, name: str, file: Path, expected: str | None) -> None:
     """Trust the institution of a descriptor after comparing its fingerprint."""
+    from medportal.audit.append import append
+    from medportal.audit.events import Action, Event
     from medportal.keys import Places
     from medportal.pki.partners import fingerprint, read_descriptor, trust
 
@@ -255,6 +261,16 @@ def partner_trust(context: Context, name: str, file: Path, expected: str | None)
     elif expected.split() != said.split():
         raise click.ClickException("the fingerprint is another one: do not trust this file")
     known = trust(home.pki, descriptor, utcnow())
+    with _database(settings, name).writer() as session, session.begin():
+        append(
+            session,
+            Event.create(
+                Action.PARTNER_TRUSTED,
+                now=utcnow(),
+                actor="process:command-line",
+                details={"partner": known.institution, "fingerprint": said},
+            ),
+        )
     context.show([{"partner": known.institution, "fingerprint": said}], "Trusted")
 
 
@@ -289,12 +305,26 @@ def partner_list(context: Context, name: str) -> None:
 @click.pass_obj
 def partner_revoke(context: Context, name: str, institution: str, reason: str) -> None:
     """Stop trusting a partner at once, open connections included."""
+    from medportal.audit.append import append
+    from medportal.audit.events import Action, Event
     from medportal.keys import Places
+    from medportal.patients.partner_index import drop_index
     from medportal.pki.partners import revoke_partner
 
     settings = context.settings()
     directory = Places(settings.home(settings.tenant(name).id)).pki
     revoke_partner(directory, institution, utcnow(), reason)
+    with _database(settings, name).writer() as session, session.begin():
+        drop_index(session, institution)
+        append(
+            session,
+            Event.create(
+                Action.PARTNER_REVOKED,
+                now=utcnow(),
+                actor="process:command-line",
+                details={"partner": institution, "reason": reason},
+            ),
+        )
     context.show([{"partner": institution, "revoked": True}], "Revoked")
 
 

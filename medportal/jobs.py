@@ -1,4 +1,4 @@
-"""``medportal-jobs``: what an institution's backend does by itself, in one loop.
+"""``medportal jobs``: what an institution's backend does by itself, in one loop.
 
 Each turn: file what the receiver accepted, number and sign audit events; now and then:
 renew the revocation list, forget stale sessions and throttles. Each step is a transaction of
@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 
 from medportal.audit.heads import Head, HeadSigner, SignedHead
 from medportal.audit.sequence import sequence
+from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
+from medportal.delivery.inbox import has_pending
 from medportal.identity import throttle
 from medportal.identity.service import forget_stale_sessions
 from medportal.keys import TenantKeys
@@ -32,7 +34,7 @@ from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.documents import SqlDocumentStore
-from medportal.web.errors import kinds
+from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
 PAUSE_SECONDS = 0.25
@@ -119,6 +121,7 @@ class Jobs:
                 tenant=self._tenant.id,
                 job=step.name,
                 kinds=kinds(error),
+                places=places(error),
                 failures=step.failures,
             )
             return False
@@ -127,11 +130,18 @@ class Jobs:
         return more
 
     def _take_in(self, now: datetime) -> bool:
+        with self._database.reader() as session:
+            if not has_pending(session):
+                return False
         with self._database.writer() as session, session.begin():
             done = take_in(session, SqlDocumentStore, self._keys, now)
         return done.filed + done.set_aside > 0
 
     def _sequence(self, now: datetime) -> bool:
+        # Looked at on a snapshot first: an idle loop shall take no write lock and read no key.
+        with self._database.reader() as session:
+            if not has_unsequenced(session):
+                return False
         signer = HeadSigner(
             self._tenant.id,
             classical=self._keys.signer(Purpose.HEAD),

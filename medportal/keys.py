@@ -22,12 +22,11 @@ from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import CrlLimits, Group, Purpose
 from medportal.pki.signers import Signer
 from medportal.tenancy.tenant import Tenant
+from medportal.vault.boxes import load_private, load_public
 from medportal.vault.keystore import load as load_keyring
 from medportal.vault.sealing import (
     BoxPrivateKey,
     BoxPublicKey,
-    load_private,
-    load_public,
     open_with,
     seal_to,
 )

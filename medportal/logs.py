@@ -5,6 +5,7 @@ number, no content, no key; a test greps the logs for a marker typed into a diag
 """
 
 import logging
+import sys
 
 import structlog
 
@@ -20,6 +21,11 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=None),
+        logger_factory=_on_standard_error,
         cache_logger_on_first_use=False,
     )
+
+
+def _on_standard_error(*_names: object) -> structlog.PrintLogger:
+    # Standard output belongs to what a command was asked for, such as --json.
+    return structlog.PrintLogger(sys.stderr)

@@ -29,6 +29,8 @@ from medportal.core.errors import ConfigurationError
 from medportal.keys import TenantKeys
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings, parse_settings
+from medportal.web.gateway import Gateway
+from medportal.web.limits import body_limit
 
 #: Threads of a worker that run WSGI calls; argon2 and SQLite leave the interpreter lock.
 BLOCKING_THREADS = 8
@@ -68,7 +70,11 @@ def run(app: object, global_conf: Mapping[str, str], **local_conf: str) -> None:
     """
     listeners = parse_listeners(local_conf.get("listen", ""))
     workers = int(local_conf.get("workers", "1"))
-    context = multiprocessing.get_context("spawn")
+    # Forking keeps what is imported already, which halves the time of a start; nothing has
+    # opened a database or a key by now. Where there is no fork, each child imports anew.
+    context = multiprocessing.get_context(
+        "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    )
     children: list[BaseProcess] = [
         context.Process(target=serve_listener, args=(dict(global_conf), listener, workers))
         for listener in listeners
@@ -116,25 +122,28 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
             "medportal",
             address=listener.host,
             port=listener.port,
-            interface=Interfaces.WSGI,
+            # ASGI without lifespan events: the gateway collects bodies, see there.
+            interface=Interfaces.ASGINL,
             http=HTTPModes.auto,
             http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=131_072),
             workers=workers,
-            blocking_threads=BLOCKING_THREADS,
             websockets=False,
             ssl_cert=pem,
             ssl_key=pem,
             respawn_failed_workers=True,
             log_level=LogLevels.error,
         )
-        loader: Callable[..., Any] = partial(load_application, ini, _options(global_conf))
+        loader: Callable[..., Any] = partial(
+            load_application, ini, _options(global_conf), listener.tenant_id
+        )
         server.serve(target_loader=loader, wrap_loader=False)
 
 
-def load_application(ini: str, options: Mapping[str, str]) -> Any:
-    """Load the WSGI application; granian calls this in each worker."""
+def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Gateway:
+    """Load the application behind its gateway; granian calls this in each worker."""
     setup_logging(ini, dict(options))
-    return get_app(ini, "main", options=dict(options))
+    app = get_app(ini, "main", options=dict(options))
+    return Gateway(app, tenant_id, threads=BLOCKING_THREADS, most_bytes=body_limit(app.registry))
 
 
 def _unlocked_web_key(settings: Settings, tenant_id: str, directory: Path) -> Path:

@@ -48,6 +48,8 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
         for key in ("medportal.tenants", "medportal.tenants_dir", "medportal.state_dir")
         if not raw.get(key, "").strip()
     ]
+    production = _flag(raw, "medportal.production", True, problems)
+    hsts = _flag(raw, "medportal.hsts", production, problems)
     if problems:
         raise ConfigurationError(*problems)
     state = Path(raw["medportal.state_dir"]).resolve()
@@ -59,25 +61,25 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
     tenants = load_tenants(
         Path(raw["medportal.tenants_dir"]), raw["medportal.tenants"].split(), variables
     )
-    production = _flag(raw, "medportal.production", default=True)
     if production:
         _refuse_demonstration(tenants)
     return Settings(
         production=production,
-        hsts=_flag(raw, "medportal.hsts", default=production),
+        hsts=hsts,
         state=state,
         tenants=tenants,
         variables=variables,
     )
 
 
-def _flag(raw: Mapping[str, str], key: str, *, default: bool) -> bool:
+def _flag(raw: Mapping[str, str], key: str, default: bool, problems: list[str]) -> bool:
     value = raw.get(key)
     if value is None:
         return default
-    if value.lower() in {"true", "false"}:
-        return value.lower() == "true"
-    raise ConfigurationError(f"ini: {key} must be true or false")
+    if value.lower() not in {"true", "false"}:
+        problems.append(f"ini: {key} must be true or false")
+        return default
+    return value.lower() == "true"
 
 
 def _refuse_demonstration(tenants: Mapping[str, Tenant]) -> None:

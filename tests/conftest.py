@@ -25,6 +25,14 @@ sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "t
 NewDatabase = Callable[[str], str]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker, and all that share the demonstration on one too."""
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder == "e2e" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def want(present: object, reason: str) -> None:
     """Skip, or fail where everything is required, unless something is present."""
     if present:

@@ -2,7 +2,7 @@
 
 Holds: the decision table (:mod:`decisions`, PURE), care assignments, the loading of facts,
 traversal contexts, the minting of grants, the writing of denials.
-May import: delivery, patients, identity, mail, pki, audit, vault, tenancy, web, db, core.
+May import: delivery, keys, patients, identity, pki, audit, vault, tenancy, web, db, core.
 Never does: reading clinical content.
 Invariants: no grant without a decision that allows it; a denial and an absence look alike.
 Start reading at :data:`medportal.access.decisions.TABLE`.

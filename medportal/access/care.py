@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from medportal.access.errors import AssignmentRefused
 from medportal.access.models import CareAssignment, CareKind
 from medportal.core.ids import new_id
-from medportal.identity.models import Person, RoleGrant
+from medportal.identity.models import Account, AccountStatus, Person, RoleGrant
+from medportal.patients.models import Patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,15 @@ def assign(
     staff_id: str,
     kind: CareKind,
     assignable_roles: Sequence[str],
+    treating_roles: Sequence[str],
     by: str | None,
     now: datetime,
 ) -> str:
     """Put a member of staff in charge of a patient; return the assignment's id.
 
     Raises ``AssignmentRefused``: nobody assigns themselves, staff are not put in charge of
-    themselves, only roles that care for patients are assigned, and nobody twice.
+    themselves, only roles that care for patients are assigned, only doctors as treating, and
+    nobody twice.
     """
     if staff_id == by:
         raise AssignmentRefused("not-yourself")
@@ -45,6 +48,12 @@ def assign(
         raise AssignmentRefused("not-to-themselves")
     if not _holds_one_of(session, staff_id, assignable_roles):
         raise AssignmentRefused("not-care-staff")
+    # Two clerks at once: the second waits here and then sees what the first assigned.
+    session.execute(
+        select(Patient.person_id).where(Patient.person_id == patient_id).with_for_update()
+    )
+    if kind is CareKind.TREATING and not _holds_one_of(session, staff_id, treating_roles):
+        raise AssignmentRefused("not-a-doctor")
     if any(carer.staff_id == staff_id for carer in carers(session, patient_id, now)):
         raise AssignmentRefused("already-assigned")
     assignment = CareAssignment(
@@ -95,7 +104,8 @@ def assignable_staff(session: Session, roles: Sequence[str]) -> list[tuple[str, 
     rows = session.execute(
         select(Person.id, Person.name, RoleGrant.role)
         .join(RoleGrant, RoleGrant.person_id == Person.id)
-        .where(RoleGrant.role.in_(roles))
+        .join(Account, Account.person_id == Person.id)
+        .where(RoleGrant.role.in_(roles), Account.status == AccountStatus.ACTIVE)
         .order_by(RoleGrant.role, Person.name)
     )
     return [(row.id, row.name, row.role) for row in rows]

@@ -4,7 +4,7 @@ Whoever opens clinical content takes a :class:`Grant`, so that no path to it exi
 did not pass the decision. Only :func:`mint` makes one.
 """
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import datetime
 
 from medportal.access.decisions import Decision
@@ -26,11 +26,11 @@ class Grant:
     record_id: str | None
     because: tuple[Reason, ...]
     at: datetime
-    _by: object = None
+    _by: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        """Refuse to exist unless minted."""
-        if self._by is not _MINT:
+    def __post_init__(self, _by: object) -> None:
+        """Refuse to exist unless minted; a changed copy of a grant is not minted either."""
+        if _by is not _MINT:
             raise NotPermitted("a grant is minted by access alone")
 
 

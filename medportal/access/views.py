@@ -3,7 +3,7 @@
 from typing import Any
 
 import colander
-from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound, HTTPSeeOther
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 from sqlalchemy import select
@@ -25,6 +25,7 @@ REFUSALS = {
     "not-yourself": _("You cannot assign yourself. Ask a colleague to do it."),
     "not-to-themselves": _("Nobody looks after themselves: choose somebody else."),
     "not-care-staff": _("This person has no role that looks after patients."),
+    "not-a-doctor": _("Only a doctor can be the treating doctor."),
     "already-assigned": _("This person looks after the patient already."),
 }
 CARE_WORDS = {
@@ -183,11 +184,12 @@ def _assign(context: PatientContext, request: Request, form: Any, values: dict[s
             staff_id=values["staff"],
             kind=CareKind(values["kind"]),
             assignable_roles=care_roles(request),
+            treating_roles=[r.id for r in request.tenant.roles.values() if r.treating],
             by=request.identity.person_id,
             now=request.now,
         )
     except AssignmentRefused as error:
-        form.fail("staff", REFUSALS[error.code])
+        form.fail("kind" if error.code == "not-a-doctor" else "staff", REFUSALS[error.code])
         return False
     request.audit(
         Action.CARE_ASSIGNED,
@@ -202,8 +204,6 @@ def _assign(context: PatientContext, request: Request, form: Any, values: dict[s
 def care_end(context: PatientContext, request: Request) -> Any:
     """End one assignment; access through it ends at once."""
     assignment_id = request.matchdict["assignment"]
-    if not is_id(assignment_id):
-        raise HTTPBadRequest()
     staff_id = end_assignment(request.db, context.patient_id, assignment_id, request.now)
     if staff_id is None:
         raise HTTPNotFound()

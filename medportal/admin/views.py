@@ -6,6 +6,7 @@ from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from medportal.admin import words
 from medportal.audit.events import Action
 from medportal.audit.search import Cursor, Query, find
 from medportal.audit.store import last_head
@@ -90,7 +91,8 @@ def audit_log(request: Request) -> dict[str, Any]:
         "names": names,
         "next": following,
         "filters": {"action": query.action, "outcome": query.outcome},
-        "actions": [str(action) for action in Action],
+        "actions": [(str(action), words.action_words(action)) for action in Action],
+        "words": words,
         "head": last_head(request.db),
     }
 

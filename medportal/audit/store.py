@@ -26,6 +26,12 @@ EventRow = SqlRow[int | None, str, datetime, str, str, str | None, str | None, s
 """Number, id, time, action, outcome, actor, patient, object and body of a stored event."""
 
 
+def has_unsequenced(session: Session) -> bool:
+    """Tell whether an event waits for its number."""
+    waiting = select(AuditEvent.id).where(AuditEvent.sequence.is_(None)).limit(1)
+    return session.scalar(waiting) is not None
+
+
 def unsequenced(session: Session, limit: int) -> Sequence[SqlRow[str, bytes]]:
     """Return id and body of the oldest events without a sequence number."""
     statement = (

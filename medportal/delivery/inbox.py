@@ -2,7 +2,7 @@
 
 Everything is keyed by (sender, transfer id). The receiver registers verified arrivals in
 groups; a transfer id that is already there is data, not an error: the same digest gets the
-receipt it already had, another digest is a conflict. ``medportal-jobs`` (intake) then opens each
+receipt it already had, another digest is a conflict. ``medportal jobs`` (intake) then opens each
 item and files it, in one transaction with ``mark_filed``.
 """
 
@@ -17,7 +17,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id
-from medportal.delivery.dialect import insert_or
+from medportal.db.dialect import insert_or
 from medportal.delivery.errors import MalformedDelivery, NotAwaiting
 from medportal.delivery.models import Inbox, ReceiptCounter
 from medportal.delivery.states import DeliveryReason, Outcome
@@ -288,6 +288,12 @@ def _answer(arrival: Arrival, found: Registration) -> Registration:
 
 
 # Intake, the jobs' part
+
+
+def has_pending(session: Session) -> bool:
+    """Tell whether anything awaits intake, without locking it."""
+    waiting = select(Inbox.tid).where(Inbox.awaiting == Awaiting.INTAKE.value).limit(1)
+    return session.scalar(waiting) is not None
 
 
 def pending(session: Session, limit: int = 64) -> list[InboxItem]:

@@ -433,12 +433,22 @@ def _write(session: Session, held: Claim, **values: Any) -> None:
 
 def state_of(session: Session, record_id: str, now: datetime) -> list[DeliveryView]:
     """Return the deliveries of every version of a record, by partner, newest version first."""
+    return states_of(session, [record_id], now).get(record_id, [])
+
+
+def states_of(
+    session: Session, record_ids: Sequence[str], now: datetime
+) -> dict[str, list[DeliveryView]]:
+    """Return the deliveries of several records in one query, ordered as in :func:`state_of`."""
+    found: dict[str, list[DeliveryView]] = {}
     rows = session.execute(
         select(*_VIEW_COLUMNS)
-        .where(Outbox.record_id == record_id)
+        .where(Outbox.record_id.in_(record_ids))
         .order_by(Outbox.partner, Outbox.version.desc())
     )
-    return [_view_of(row, now) for row in rows]
+    for row in rows:
+        found.setdefault(row.record_id, []).append(_view_of(row, now))
+    return found
 
 
 def troubled(

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id, new_id
-from medportal.delivery.dialect import insert_or
+from medportal.db.dialect import insert_or
 from medportal.delivery.errors import HeadWentBack, MalformedDelivery
 from medportal.delivery.models import (
     Outbox,

@@ -4,7 +4,7 @@ Holds: the people (:mod:`people`), their words (:mod:`vocabulary`), how measurem
 about (:mod:`physiology`) and the generator of patients with years of records
 (:mod:`synthetic`); these four are PURE.
 May import: the PURE modules of records, and core; what loads the data into databases may
-import every room.
+import every room below it, never ``ops`` or ``cli``.
 Never does: hold a password or anything about a real person; load into a tenant that is
 not marked as a demonstration.
 Invariants: the same seed, day and authors give the same patients and records, byte for

@@ -8,7 +8,7 @@ or not at all, and running it again changes nothing.
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -134,6 +134,8 @@ def _same_place(account: DemoAccount, url: str) -> DemoAccount:
 def _build_indexes(session: Session, keys: TenantKeys, now: datetime) -> None:
     """Build the index for every partner, so that "unknown" may be said."""
     for key in keys.partner_keys():
+        if partner_index.is_complete(session, key.partner, key.key_id):
+            continue
         build = partner_index.begin_index(session, key)
         after: str | None = ""
         while after is not None:
@@ -207,6 +209,7 @@ def _add_synthetic(session: Session, tenant: Tenant, keys: TenantKeys, now: date
         cast.LABORATORY: staff.get("responsible") or [Author("0" * 32, "A laboratory")],
     }
     catalogue = catalogues.load()
+    _give_history(session, tenant, keys, authors, now)
     count = 0
     for patient in generate(SEED, today=now.date(), authors=authors, catalogue=catalogue):
         if tenant.id not in patient.tenants:
@@ -215,6 +218,28 @@ def _add_synthetic(session: Session, tenant: Tenant, keys: TenantKeys, now: date
         count += 1
     _assign_cast(session, tenant, staff, now)
     return count
+
+
+def _give_history(
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    authors: Mapping[str, Sequence[Author]],
+    now: datetime,
+) -> None:
+    """Give the original's patient the records of one who was made up, of the same sex."""
+    for person in (p for p in cast.people(tenant.id) if p.role == PATIENT_ROLE):
+        made_up = generate(SEED + 1, today=now.date(), authors=authors, catalogue=catalogues.load())
+        like = next(p for p in made_up if p.subject.sex == person.sex and len(p.tenants) > 1)
+        number = person.citizen_number
+        patient_id = find_person(session, tenant.identifiers.scheme, number)
+        subject = replace(
+            like.subject, number=number, name=person.name, birth_date=person.birth_date
+        )
+        for record in like.records:
+            too_early = effective_date(record) <= person.birth_date
+            if patient_id is not None and record.institution == tenant.id and not too_early:
+                _add_record(session, tenant, keys, record, subject, patient_id, now)
 
 
 def _staff(session: Session, tenant: Tenant) -> dict[str, list[Author]]:
@@ -315,6 +340,7 @@ def _assign(
         staff_id=staff_id,
         kind=kind,
         assignable_roles=CARE_ROLES,
+        treating_roles=("doctor",),
         by=None,
         now=now,
     )

@@ -3,7 +3,7 @@
 Holds: people with typed identifiers, credentials (argon2id), role grants, server-side
 sessions of which the cookie holds a random token and the database its hash, activation by
 a code handed over at the desk.
-May import: mail, pki, audit, vault, tenancy, web, db, core.
+May import: pki, audit, vault, tenancy, web, db, core.
 Never does: deciding what somebody may see; that is access's.
 Invariants: one person per identifier and tenant; a session of another tenant is nobody.
 Start reading at :mod:`medportal.identity.service`.

@@ -21,3 +21,11 @@ class ActivationRefused(IdentityError):
 
 class WrongPassword(IdentityError):
     """The old password given for a change is not right."""
+
+
+class Throttled(IdentityError):
+    """Too many tries; ``seconds`` have to pass before the next."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+        super().__init__("too many tries")

@@ -5,6 +5,7 @@ from typing import Any
 import colander
 import deform.widget
 
+from medportal.tenancy.tenant import PasswordPolicy
 from medportal.web.forms import password, text
 from medportal.web.i18n import _
 
@@ -39,7 +40,7 @@ def sign_in_schema(next_path: str) -> colander.Schema:
     return schema
 
 
-def activation_schema() -> colander.Schema:
+def activation_schema(policy: PasswordPolicy) -> colander.Schema:
     """Return the schema with which somebody chooses a first password."""
     schema = colander.Schema(validator=_same_twice)
     schema.add(
@@ -59,26 +60,28 @@ def activation_schema() -> colander.Schema:
             widget=text(autocomplete="one-time-code", spellcheck=False, width=20),
         )
     )
-    _new_password_fields(schema)
+    _new_password_fields(schema, policy)
     return schema
 
 
-def password_schema() -> colander.Schema:
+def password_schema(policy: PasswordPolicy) -> colander.Schema:
     """Return the schema of a password change."""
     schema = colander.Schema(validator=_same_twice)
     schema.add(_password("old", _("Current password"), "current-password"))
-    _new_password_fields(schema)
+    _new_password_fields(schema, policy)
     return schema
 
 
-def _new_password_fields(schema: colander.Schema) -> None:
+def _new_password_fields(schema: colander.Schema, policy: PasswordPolicy) -> None:
     schema.add(
         _password(
             "new",
             _("New password"),
             "new-password",
             description=_(
-                "At least 15 characters. Four or five words that you will remember are good."
+                "At least ${minimum} characters. Four or five words that you will remember are "
+                "good.",
+                mapping={"minimum": policy.minimum_length},
             ),
         )
     )

@@ -34,7 +34,7 @@ def _nobodys_hash(policy: PasswordPolicy) -> str:
 
 def hash_password(policy: PasswordPolicy, password: str) -> str:
     """Return the argon2id hash of a password, salt and parameters within."""
-    return _hasher(policy).hash(_normal(password))
+    return _hasher(policy).hash(_bytes(password))
 
 
 def verify_password(policy: PasswordPolicy, stored: str | None, password: str) -> bool:
@@ -46,10 +46,10 @@ def verify_password(policy: PasswordPolicy, stored: str | None, password: str) -
     if len(password) > MAXIMUM_LENGTH:
         password = ""
     try:
-        _hasher(policy).verify(stored or _nobodys_hash(policy), _normal(password))
+        _hasher(policy).verify(stored or _nobodys_hash(policy), _bytes(password))
     except (VerificationError, InvalidHashError):
         return False
-    return stored is not None
+    return bool(stored)
 
 
 def needs_rehash(policy: PasswordPolicy, stored: str) -> bool:
@@ -74,6 +74,11 @@ def check_new_password(policy: PasswordPolicy, password: str, guessable: Iterabl
         folded = folded.replace(word.casefold(), "") if len(word) > 3 else folded
     if len(folded) < policy.minimum_length // 2:
         raise WeakPassword("guessable")
+
+
+def _bytes(password: str) -> bytes:
+    # Half a character, which no browser sends, is no reason to fail.
+    return _normal(password).encode("utf-8", "surrogatepass")
 
 
 def _normal(password: str) -> str:

@@ -146,11 +146,24 @@ def _add_person(
 def set_password(
     session: Session, person_id: str, policy: PasswordPolicy, password: str, now: datetime
 ) -> None:
-    """Store a password that has been checked; the caller ends sessions where that is due."""
+    """Hash and store a password: for programs, not for requests (see :func:`activate`)."""
+    _store_hash(session, person_id, hash_password(policy, password), now)
+
+
+def _store_hash(session: Session, person_id: str, password_hash: str, now: datetime) -> None:
     session.execute(
         update(Account)
         .where(Account.person_id == person_id)
-        .values(password_hash=hash_password(policy, password), password_changed_at=now)
+        .values(password_hash=password_hash, password_changed_at=now)
+    )
+
+
+def renew_hash(session: Session, person_id: str, old: str, new: str) -> None:
+    """Store the same password's hash under today's parameters, unless it changed meanwhile."""
+    session.execute(
+        update(Account)
+        .where(Account.person_id == person_id, Account.password_hash == old)
+        .values(password_hash=new)
     )
 
 
@@ -170,12 +183,13 @@ def issue_activation(session: Session, person_id: str, now: datetime) -> str:
     return "-".join(code[i : i + 4] for i in range(0, _CODE_LENGTH, 4))
 
 
-def activate(
+def check_activation(
     session: Session, tenant: Tenant, number: str, code: str, password: str, now: datetime
 ) -> str:
-    """Let somebody choose a first password; return the person's id.
+    """Return whose code this is, if the new password is good too; writes nothing.
 
-    Raises ``ActivationRefused`` (one answer whatever is wrong) or ``WeakPassword``.
+    Raises ``ActivationRefused`` (one answer whatever is wrong) or ``WeakPassword``. The
+    caller hashes the password before the transaction in which it calls :func:`activate`.
     """
     person_id = find_person(session, tenant.identifiers.scheme, number)
     activation = session.get(Activation, person_id) if person_id else None
@@ -184,10 +198,29 @@ def activate(
     if not fits or activation is None or person_id is None or activation.expires_at <= now:
         raise ActivationRefused("activation refused")
     check_new_password(tenant.passwords, password, _guessable(session, tenant, person_id))
-    set_password(session, person_id, tenant.passwords, password, now)
-    session.delete(activation)
-    end_sessions(session, person_id)
     return person_id
+
+
+def activate(
+    session: Session, person_id: str, code: str, password_hash: str, now: datetime
+) -> None:
+    """Use up the code and store the first password.
+
+    Raises ``ActivationRefused`` if the code was used or replaced meanwhile.
+    """
+    used = session.execute(
+        delete(Activation)
+        .where(
+            Activation.person_id == person_id,
+            Activation.code_hash == _code_hash(code),
+            Activation.expires_at > now,
+        )
+        .returning(Activation.person_id)
+    )
+    if used.one_or_none() is None:
+        raise ActivationRefused("activation refused")
+    _store_hash(session, person_id, password_hash, now)
+    end_sessions(session, person_id)
 
 
 def credentials(session: Session, scheme: str, number: str) -> Credentials | None:
@@ -202,18 +235,23 @@ def credentials(session: Session, scheme: str, number: str) -> Credentials | Non
     return Credentials(row.person_id, row.password_hash, row.status == AccountStatus.ACTIVE)
 
 
-def change_password(
-    session: Session, tenant: Tenant, person_id: str, old: str, new: str, now: datetime
+def check_password_change(
+    session: Session, tenant: Tenant, person_id: str, old: str, new: str
 ) -> None:
-    """Change one's own password and end every session; the caller opens a new one.
+    """Check the old password and the new one; writes nothing.
 
-    Raises ``WrongPassword`` or ``WeakPassword``.
+    Raises ``WrongPassword`` or ``WeakPassword``. The caller hashes the new password before
+    the transaction in which it calls :func:`replace_password`.
     """
     stored = session.scalar(select(Account.password_hash).where(Account.person_id == person_id))
     if not verify_password(tenant.passwords, stored, old):
         raise WrongPassword("old password")
     check_new_password(tenant.passwords, new, _guessable(session, tenant, person_id))
-    set_password(session, person_id, tenant.passwords, new, now)
+
+
+def replace_password(session: Session, person_id: str, password_hash: str, now: datetime) -> None:
+    """Store a new password and end every session; the caller opens a new one."""
+    _store_hash(session, person_id, password_hash, now)
     end_sessions(session, person_id)
 
 

@@ -16,10 +16,15 @@ from medportal.audit.events import Action, Outcome
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 from medportal.identity import service, throttle
-from medportal.identity.errors import ActivationRefused, WeakPassword, WrongPassword
+from medportal.identity.errors import (
+    ActivationRefused,
+    Throttled,
+    WeakPassword,
+    WrongPassword,
+)
 from medportal.identity.forms import activation_schema, password_schema, sign_in_schema
 from medportal.identity.numbers import normal_number
-from medportal.identity.passwords import needs_rehash, verify_password
+from medportal.identity.passwords import hash_password, needs_rehash, verify_password
 from medportal.tenancy.tenant import PasswordPolicy
 from medportal.web.flash import flash
 from medportal.web.forms import make_form
@@ -29,7 +34,7 @@ from medportal.web.navigation import safe_path
 log = structlog.get_logger()
 
 WEAK = {
-    "too-short": _("That password is too short: use at least 15 characters."),
+    "too-short": _("That password is too short: use at least ${minimum} characters."),
     "too-long": _("That password is too long: use at most 256 characters."),
     "too-simple": _("That password repeats the same few characters: use more different ones."),
     "guessable": _(
@@ -37,6 +42,11 @@ WEAK = {
         "choose words that others do not connect with you."
     ),
 }
+
+
+def weak_words(request: Request, error: WeakPassword) -> Any:
+    """Return what is wrong with a new password, in words."""
+    return WEAK[error.code] % {"minimum": request.tenant.passwords.minimum_length}
 
 
 @view_config(
@@ -82,10 +92,15 @@ def sign_in(request: Request) -> Any:
     right = verify_password(policy, found.password_hash if found else None, values["password"])
     if not (right and found and found.active):
         return _refused(request, form, found, right, keys)
+    renewed = _renewed_hash(policy, found.password_hash or "", values["password"])
     throttle.forget(request.db, keys)
-    if needs_rehash(policy, found.password_hash or ""):
-        service.set_password(request.db, found.person_id, policy, values["password"], request.now)
+    if renewed:
+        service.renew_hash(request.db, found.person_id, found.password_hash or "", renewed)
     return _signed_in(request, found.person_id, safe_path(values["next"]))
+
+
+def _renewed_hash(policy: PasswordPolicy, stored: str, password: str) -> str | None:
+    return hash_password(policy, password) if needs_rehash(policy, stored) else None
 
 
 def _throttled(request: Request, form: Any, seconds: int) -> dict[str, Any]:
@@ -156,18 +171,22 @@ def sign_out(request: Request) -> Response:
 )
 def activate(request: Request) -> Any:
     """Let somebody who was registered choose a first password."""
-    form = make_form(request, activation_schema(), submit=_("Activate my account"))
+    form = make_form(
+        request, activation_schema(request.tenant.passwords), submit=_("Activate my account")
+    )
     if request.method != "POST":
         return {"form": form}
     values = form.validate(request.POST.items())
     if values is None:
         return {"form": form}
     number = normal_number(request.tenant.identifiers, values["number"]) or ""
+    keys = throttle.keys(number, request.remote_addr or "")
     try:
-        person_id = service.activate(
-            request.db, request.tenant, number, values["code"], values["new"], request.now
-        )
+        person_id = _activate(request, number, values, keys)
+    except Throttled as error:
+        return _throttled(request, form, error.seconds)
     except ActivationRefused:
+        throttle.note_failure(request.db, keys, request.now)
         request.audit(Action.ACCOUNT_ACTIVATED, Outcome.DENIED, reasons=[Reason.WRONG_CREDENTIALS])
         form.fail(
             None,
@@ -178,11 +197,30 @@ def activate(request: Request) -> Any:
         )
         return {"form": form}
     except WeakPassword as error:
-        form.fail("new", WEAK[error.code])
+        form.fail("new", weak_words(request, error))
         return {"form": form}
     request.audit(Action.ACCOUNT_ACTIVATED, actor=person_id)
     flash(request, _("Your account is ready. Sign in with your new password."), "ok")
     return HTTPSeeOther(request.route_path("sign-in"))
+
+
+def _activate(request: Request, number: str, values: dict[str, Any], keys: throttle.Keys) -> str:
+    """Check on a snapshot, hash, and only then begin to write."""
+    code, password = values["code"], values["new"]
+    with request.database.reader() as session:
+        _refuse_throttled(session, keys, request.now)
+        person_id = service.check_activation(
+            session, request.tenant, number, code, password, request.now
+        )
+    hashed = hash_password(request.tenant.passwords, password)
+    service.activate(request.db, person_id, code, hashed, request.now)
+    return person_id
+
+
+def _refuse_throttled(session: Session, keys: throttle.Keys, now: datetime) -> None:
+    seconds = throttle.seconds_to_wait(session, keys, now)
+    if seconds:
+        raise Throttled(seconds)
 
 
 @view_config(
@@ -206,24 +244,34 @@ def account(request: Request) -> dict[str, Any]:
 )
 def change_password(request: Request) -> Any:
     """Change one's own password; every other session ends."""
-    form = make_form(request, password_schema(), submit=_("Change my password"))
+    form = make_form(
+        request, password_schema(request.tenant.passwords), submit=_("Change my password")
+    )
     if request.method != "POST":
         return {"form": form}
     values = form.validate(request.POST.items())
     if values is None:
         return {"form": form}
     person_id = request.identity.person_id
+    keys = throttle.keys(person_id, request.remote_addr or "")
     try:
-        service.change_password(
-            request.db, request.tenant, person_id, values["old"], values["new"], request.now
-        )
+        with request.database.reader() as session:
+            _refuse_throttled(session, keys, request.now)
+            service.check_password_change(
+                session, request.tenant, person_id, values["old"], values["new"]
+            )
+    except Throttled as error:
+        return _throttled(request, form, error.seconds)
     except WrongPassword:
+        throttle.note_failure(request.db, keys, request.now)
         request.audit(Action.PASSWORD_CHANGED, Outcome.DENIED, reasons=[Reason.WRONG_CREDENTIALS])
         form.fail("old", _("The current password is not right."))
         return {"form": form}
     except WeakPassword as error:
-        form.fail("new", WEAK[error.code])
+        form.fail("new", weak_words(request, error))
         return {"form": form}
+    hashed = hash_password(request.tenant.passwords, values["new"])
+    service.replace_password(request.db, person_id, hashed, request.now)
     return _renewed(request, person_id, request.now)
 
 

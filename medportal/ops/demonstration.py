@@ -1,5 +1,6 @@
 """``medportal run``: one foreground supervisor for everything on one machine."""
 
+import os
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ from medportal.pki.layout import Layout
 from medportal.settings import Settings
 
 STOP_SECONDS = 20
+LEFT_BEHIND_SECONDS = 5
 READY_SECONDS = 60
 Say = Callable[[str], None]
 
@@ -81,11 +83,11 @@ def run(context: Launcher, ports: Ports, say: Say) -> int:
     settings = context.settings()
     accounts = prepare(settings, ports.urls(), say)
     supervisor = Supervisor(_commands(context), say)
-    supervisor.start()
     try:
+        supervisor.start()
         if supervisor.wait_until(lambda: _all_healthy(settings, ports), READY_SECONDS):
             _report(settings, ports, accounts, say)
-        elif not supervisor.is_stopping:
+        elif supervisor.is_running:
             say("The portal did not answer in time; see the messages above.")
             return 1
         return supervisor.wait()
@@ -119,8 +121,7 @@ def _commands(context: Launcher) -> dict[str, list[str]]:
         "portal": context.portal_command(),
         "receiver of the hospital": context.own_command("transfer", "receive", "hospital"),
         "sender of the laboratory": context.own_command("transfer", "send", "laboratory"),
-        "jobs of the hospital": context.own_command("jobs", "hospital"),
-        "jobs of the laboratory": context.own_command("jobs", "laboratory"),
+        "jobs of both": context.own_command("jobs", "hospital", "laboratory"),
     }
 
 
@@ -134,9 +135,10 @@ class Supervisor:
         self.is_stopping = False
 
     def start(self) -> None:
-        """Start everything, and take SIGTERM and SIGINT from here on."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        """Start everything, and take the signals that mean "stop" from here on."""
+        # SIGHUP is the terminal's window being closed: nothing shall go on running unseen.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
         for name, command in self._commands.items():
             # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which
             # then stops the others in order.
@@ -144,10 +146,15 @@ class Supervisor:
                 command, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether everything runs and nobody has asked for an end."""
+        return not self.is_stopping and self._ended() is None
+
     def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait for a condition; give up after so long, at a signal, or when a process ends."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.is_stopping and not self._ended():
+        while time.monotonic() < deadline and self.is_running:
             if condition():
                 return True
             time.sleep(0.1)
@@ -176,6 +183,8 @@ class Supervisor:
                 self._say(f"The {name} did not stop when asked and was ended.")
                 child.kill()
                 child.wait()
+            # A process that died could not stop those that it had started itself.
+            end_group(child.pid, LEFT_BEHIND_SECONDS)
 
     def _ended(self) -> str | None:
         for name, child in self._children.items():
@@ -185,6 +194,28 @@ class Supervisor:
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         self.is_stopping = True
+
+
+def end_group(leader: int, seconds: float) -> None:
+    """End what is left of the session that a process led: first asked, then made to."""
+    if not _signal_group(leader, signal.SIGTERM):
+        return
+    deadline = time.monotonic() + seconds
+    while _signal_group(leader, 0):
+        if time.monotonic() > deadline:
+            _signal_group(leader, signal.SIGKILL)
+            return
+        time.sleep(0.05)
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Send a signal (0 only asks) to a process group; return whether it has anybody."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        # On macOS a group of processes that have ended already "is not permitted".
+        return False
+    return True
 
 
 def _all_healthy(settings: Settings, ports: Ports) -> bool:

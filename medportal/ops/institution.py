@@ -16,7 +16,7 @@ from medportal.tenancy.registry import Database
 from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore as vault_keystore
-from medportal.vault.sealing import create_box_keys
+from medportal.vault.boxes import create_box_keys
 
 
 def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:

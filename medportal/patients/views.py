@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
+from pyramid_retry import mark_error_retryable
+from sqlalchemy.exc import IntegrityError
 
 from medportal.audit.events import Action
 from medportal.core.permissions import Permission
@@ -77,6 +79,10 @@ def register(request: Request) -> Any:
             by=request.identity.person_id,
             now=request.now,
         )
+    except IntegrityError as error:
+        # Somebody else registered the same number at this moment: tried again, it is found.
+        mark_error_retryable(error)
+        raise
     except AlreadyRegistered:
         form.fail("number", _("Somebody with this number is registered as a patient already."))
         return {"form": form}

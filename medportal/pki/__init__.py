@@ -2,8 +2,9 @@
 
 Holds: certificate profiles, verification, signed statements, pair keys and partner descriptors
 (PURE: ``profiles``, ``certificates``, ``verify``, ``signers``, ``signatures``, ``pairing``,
-``descriptors``); and on disk the authority, its revocation list, the key files and the trusted
-partners (``ca``, ``keystore``, ``partners``, over ``layout``, ``files`` and ``passphrases``).
+``descriptors``, ``keyfiles``, ``errors``); and on disk the authority, its revocation list, the
+key files and the trusted partners (``ca``, ``keystore``, ``partners``, over ``layout``, ``files``
+and ``passphrases``).
 May import: the standard library, cryptography and core.
 Never does: databases, Pyramid, sockets, logging of keys or passphrases. It never takes an
 algorithm from what it verifies, and never asks any authority but the one it was given.

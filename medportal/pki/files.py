@@ -19,7 +19,9 @@ _TOO_OPEN = 0o027
 
 def make_directory(directory: Path) -> None:
     """Make ``directory`` and what is missing above it, for its owner only."""
-    directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+    # mkdir(parents=True) would make those above with the usual mode, for everybody to enter.
+    for missing in reversed([d for d in (directory, *directory.parents) if not d.exists()]):
+        missing.mkdir(mode=_DIRECTORY, exist_ok=True)
 
 
 def write_file(path: Path, data: bytes, mode: int = PUBLIC) -> None:

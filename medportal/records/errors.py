@@ -113,3 +113,7 @@ class RecordDamaged(RecordsError):
 
 class NotForThisPatient(RecordsError):
     """An inbox item that is about another patient than it was accepted for."""
+
+
+class AlreadyFiled(RecordsError):
+    """The origin has given this record's id to other content before."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
@@ -23,8 +24,9 @@ from medportal.keys import TenantKeys
 from medportal.patients.pseudonyms import MalformedIdentifier, normal_number
 from medportal.patients.service import find_patient
 from medportal.pki.errors import PkiError
+from medportal.records import store
 from medportal.records.content import check_form
-from medportal.records.errors import FhirError, NotForThisPatient, StatementError
+from medportal.records.errors import AlreadyFiled, FhirError, NotForThisPatient, StatementError
 from medportal.records.fhir import read
 from medportal.records.service import file_record, verify_author, with_newest_list
 from medportal.records.statement import SealedContent
@@ -49,6 +51,10 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
     ((PkiError, StatementError), DeliveryReason.SIGNATURE_INVALID),
     ((NotForThisPatient, MalformedIdentifier), DeliveryReason.IDENTIFIER_MISMATCH),
     ((FhirError, MalformedDelivery, NotCanonical), DeliveryReason.CONTENT_INVALID),
+    ((AlreadyFiled,), DeliveryReason.DIGEST_CONFLICT),
+    # What the checks did not foresee and the database refuses is the item's fault too: one
+    # item must never hold up those behind it.
+    ((IntegrityError, DataError), DeliveryReason.CONTENT_INVALID),
 )
 _EXPECTED = tuple(kind for kinds, _reason in _REASONS for kind in kinds)
 
@@ -87,6 +93,8 @@ def _file(
     verify_author(keys, sealed, reading.record, origin=item.sender, at=now)
     if check_form(reading.record):
         raise MalformedDelivery("content that this institution would not store")
+    if store.is_filed(session, item.sender, reading.record.id):
+        raise AlreadyFiled("another content under the id of a record that is filed")
     patient_id = _patient(session, item, parcel, reading.subject.number)
     local_id = new_id()
     file_record(

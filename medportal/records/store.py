@@ -43,6 +43,18 @@ def record_facts(session: Session, patient_id: str, record_id: str) -> RecordFac
     return RecordFacts(record_id, True, row.local_author_id, row.category)
 
 
+def is_filed(session: Session, origin: str, origin_record_id: str) -> bool:
+    """Tell whether a record of that origin is here already."""
+    return (
+        session.scalar(
+            select(Record.id).where(
+                Record.origin == origin, Record.origin_record_id == origin_record_id
+            )
+        )
+        is not None
+    )
+
+
 def facts_of(entry: IndexEntry) -> RecordFacts:
     """Return what a decision needs about an entry of the index."""
     return RecordFacts(entry.id, True, entry.local_author_id, entry.category)

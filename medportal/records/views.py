@@ -1,6 +1,8 @@
 """Pages about one patient: the overview with its timeline, one record, a new record."""
 
+from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,6 +28,7 @@ from medportal.records.errors import InvalidContent, RecordDamaged
 from medportal.records.forms import record_schema, show_problems, typed_of
 from medportal.records.presentation import (
     CATEGORY_WORDS,
+    DeliveryLine,
     delivery_line,
     institution_name,
     rows_of,
@@ -74,17 +77,15 @@ def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
 
 
 def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
-    """Return a page of the records that the person may read, and nothing about the others."""
-    found = store.timeline(
-        request.db, context.patient_id, before=_before(request), limit=store.PAGE + 1
-    )
-    page, more = found[: store.PAGE], len(found) > store.PAGE
-    readable = [
-        entry
-        for entry in page
-        if context.record_decision(store.facts_of(entry)).allows(Permission.RECORD_READ)
-    ]
-    names = names_of(request.db, [e.local_author_id for e in readable if e.local_author_id])
+    """Return a page of the records that the person may read, and nothing about the others.
+
+    The page is filled with readable records, and the key of the next one is that of the last
+    record shown: neither a short page nor an address tells that something is hidden.
+    """
+    readable = list(islice(_readable(context, request), store.PAGE + 1))
+    page, more = readable[: store.PAGE], len(readable) > store.PAGE
+    names = names_of(request.db, [e.local_author_id for e in page if e.local_author_id])
+    deliveries = _deliveries(context, request, [entry.id for entry in page])
     entries = [
         {
             "entry": entry,
@@ -92,9 +93,9 @@ def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
             "origin": institution_name(request, entry.origin),
             "is_foreign": entry.origin != request.tenant.id,
             "author": names.get(entry.local_author_id or "", ""),
-            "deliveries": _deliveries(context, request, entry.id),
+            "deliveries": deliveries.get(entry.id, []),
         }
-        for entry in readable
+        for entry in page
     ]
     request.audit(
         Action.RECORDS_LISTED,
@@ -104,6 +105,20 @@ def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
     )
     after = f"{page[-1].effective_on.isoformat()}.{page[-1].id}" if more else None
     return {"entries": entries, "next": after}
+
+
+def _readable(context: PatientContext, request: Request) -> Iterator[store.IndexEntry]:
+    """Give the records that the person may read, newest first, from where the page begins."""
+    before = _before(request)
+    while True:
+        found = store.timeline(request.db, context.patient_id, before=before)
+        for entry in found:
+            decision = context.record_decision(store.facts_of(entry))
+            if decision.allows(Permission.RECORD_READ):
+                yield entry
+        if len(found) < store.PAGE:
+            return
+        before = (found[-1].effective_on, found[-1].id)
 
 
 def _before(request: Request) -> tuple[date, str] | None:
@@ -121,12 +136,16 @@ def _before(request: Request) -> tuple[date, str] | None:
 
 
 def _deliveries(
-    context: PatientContext | RecordContext, request: Request, record_id: str
-) -> list[Any]:
+    context: PatientContext | RecordContext, request: Request, record_ids: Sequence[str]
+) -> dict[str, list[DeliveryLine]]:
+    """Return the deliveries of records, in words, for those who may follow them."""
     if not context.decision.allows(Permission.DELIVERY_FOLLOW):
-        return []
-    views = outbox.state_of(request.db, record_id, request.now)
-    return [delivery_line(request, view) for view in views]
+        return {}
+    found = outbox.states_of(request.db, record_ids, request.now)
+    return {
+        record_id: [delivery_line(request, view) for view in views]
+        for record_id, views in found.items()
+    }
 
 
 @view_config(route_name="record", permission=Permission.RECORD_READ, renderer="templates/record.pt")
@@ -144,7 +163,7 @@ def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
         "patient": patients.details(request.db, context.patient_id, scheme),
         "is_self": context.patient_context.patient.is_self,
         "sees_patient": context.patient_context.decision.allows(Permission.PATIENT_SEE),
-        "deliveries": _deliveries(context, request, entry.id),
+        "deliveries": _deliveries(context, request, [entry.id]).get(entry.id, []),
     }
     grant = context.grant(Permission.RECORD_READ)
     try:

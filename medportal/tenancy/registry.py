@@ -1,5 +1,6 @@
 """The tenants that a process serves, by id and by host, each with its own database."""
 
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from sqlalchemy.orm import Session
 from medportal.tenancy.engines import make_engine, reading
 from medportal.tenancy.schema import require_current
 from medportal.tenancy.tenant import Tenant
+
+#: A Host header: a name or address, and perhaps a port (RFC 9110, section 7.2).
+_HOST = re.compile(r"([a-zA-Z0-9.-]+)(?::[0-9]{1,5})?")
 
 
 class Database:
@@ -43,7 +47,7 @@ class Database:
         """Return a new engine without a look at the schema: for migrations only."""
         url = make_url(self._tenant.database_url)
         if url.get_backend_name() == "sqlite" and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(Path(url.database))
         return make_engine(self._tenant.database_url)
 
     def reader(self) -> Session:
@@ -62,6 +66,16 @@ class Database:
                 self._engine = None
 
 
+def _make_private(path: Path) -> None:
+    """Make a database's file, if it is missing, and the directories above for its owner only.
+
+    SQLite gives the files beside it (journal, shared memory) the mode of the database.
+    """
+    for missing in reversed([d for d in path.parents if not d.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    path.touch(mode=0o600)
+
+
 class TenantRegistry:
     """Tenants by id and by host name."""
 
@@ -71,9 +85,13 @@ class TenantRegistry:
         self._databases = {name: Database(t) for name, t in tenants.items()}
 
     def for_host(self, host: str) -> Tenant | None:
-        """Return the tenant of a Host header (its port is left aside), or ``None``."""
-        name = host.rsplit(":", 1)[0] if ":" in host else host
-        return self._by_host.get(name.lower())
+        """Return the tenant of a Host header, or ``None``.
+
+        Its port is left aside, but has to be one: what stands behind the colon gets into
+        addresses that we send back, and "host:x@elsewhere" is an address elsewhere.
+        """
+        named = _HOST.fullmatch(host)
+        return self._by_host.get(named[1].lower()) if named else None
 
     def database(self, tenant_id: str) -> Database:
         """Return a tenant's database."""

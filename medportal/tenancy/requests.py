@@ -20,6 +20,7 @@ from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.registry import Database, TenantRegistry
 from medportal.tenancy.tenant import Tenant
 from medportal.web.errors import misdirected_page, unavailable_page
+from medportal.web.gateway import LISTENER
 
 log = structlog.get_logger()
 Handler = Callable[[Request], Response]
@@ -46,7 +47,14 @@ def includeme(config: Any) -> None:
 
 
 def _tenant(request: Request) -> Tenant | None:
-    return tenants_of(request.registry).for_host(request.host)
+    """Return the tenant of the Host header, if it is that of the listener as well.
+
+    Each institution has an address and a certificate of its own: who comes to another's with
+    this one's name is misdirected.
+    """
+    tenant = tenants_of(request.registry).for_host(request.host)
+    listener = request.environ.get(LISTENER)
+    return tenant if tenant and listener in {None, tenant.id} else None
 
 
 def _database(request: Request) -> Database:

@@ -17,7 +17,8 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 def alembic_config() -> Config:
     """Return the configuration of the migrations, without an ini file."""
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    # Alembic reads its options with interpolation.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 

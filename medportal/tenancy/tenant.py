@@ -37,7 +37,7 @@ _TABLES = frozenset(
     }
 )
 #: What a role's table may hold.
-_ROLE_KEYS = frozenset({"names", "permissions", "clinical"})
+_ROLE_KEYS = frozenset({"names", "permissions", "clinical", "treating"})
 
 
 class Kind(StrEnum):
@@ -49,12 +49,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role of the tenant's catalogue: names by language, permission -> reach."""
+    """A role of the tenant's catalogue: names by language, permission -> reach.
+
+    ``treating`` roles may be a patient's treating doctor, to whom sensitive categories open.
+    """
 
     id: str
     names: Mapping[str, str]
     grants: Mapping[Permission, Reach]
     clinical: bool = False
+    treating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,17 +315,18 @@ def _roles(reader: _Reader) -> Mapping[str, Role]:
             id=name,
             names=reader.names(f"{key}.names", value.get("names")),
             grants=_grants(reader, key, value.get("permissions", {})),
-            clinical=_clinical(reader, key, value.get("clinical", False)),
+            clinical=_role_flag(reader, f"{key}.clinical", value.get("clinical", False)),
+            treating=_role_flag(reader, f"{key}.treating", value.get("treating", False)),
         )
     if not roles:
         reader.problem("roles", "must define at least one role")
     return roles
 
 
-def _clinical(reader: _Reader, key: str, value: object) -> bool:
+def _role_flag(reader: _Reader, key: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
-    reader.problem(f"{key}.clinical", "must be true or false")
+    reader.problem(key, "must be true or false")
     return False
 
 

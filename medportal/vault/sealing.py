@@ -5,11 +5,10 @@ so that a box stays shut if either half is broken one day. Base mode has no asso
 data here; what a box is for goes into ``info``. Every sealing encapsulates a fresh shared
 secret, so its key encrypts exactly one message. A box says nothing about who sealed it.
 
-The key files of a tenant's own boxes ("inbox", "outbox") are written and read here too.
+The key files of a tenant's own boxes are written and read by :mod:`medportal.vault.boxes`.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
@@ -29,9 +28,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from medportal.vault import keyfiles
-from medportal.vault.errors import InvalidKey, KeyFileError, Tampered
-from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
+from medportal.vault.errors import InvalidKey, Tampered
 
 SUITE_NAME = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
 MLKEM_PUBLIC_LENGTH = 1184
@@ -40,7 +37,6 @@ X25519_LENGTH = 32
 PUBLIC_LENGTH = MLKEM_PUBLIC_LENGTH + X25519_LENGTH
 PRIVATE_LENGTH = MLKEM_SEED_LENGTH + X25519_LENGTH
 OVERHEAD = 1088 + X25519_LENGTH + 16
-BOX_NAMES = ("inbox", "outbox")
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -118,34 +114,6 @@ def open_with(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
         raise Tampered("the box was changed, or is for another key or purpose") from None
 
 
-def create_box_keys(
-    directory: Path, name: str, passphrase: bytes, cost: Cost = DEFAULT_COST
-) -> BoxPublicKey:
-    """Write ``name.key`` (under the passphrase, mode 0600) and ``name.pub`` into a directory.
-
-    Raises ``KeyFileError`` if either exists.
-    """
-    private = BoxPrivateKey.generate()
-    secret = protect(_purpose(name), private.to_bytes(), passphrase, cost)
-    keyfiles.write_new(directory / f"{name}.key", secret)
-    keyfiles.write_new(directory / f"{name}.pub", private.public.raw, keyfiles.PUBLIC_MODE)
-    return private.public
-
-
-def load_public(directory: Path, name: str) -> BoxPublicKey:
-    """Read ``name.pub``; raises ``KeyFileError``, or ``InvalidKey`` if it is malformed."""
-    return BoxPublicKey.from_bytes(keyfiles.read_public(directory / f"{name}.pub"))
-
-
-def load_private(directory: Path, name: str, passphrase: bytes) -> BoxPrivateKey:
-    """Read ``name.key``.
-
-    Raises ``WrongPassphrase``, ``Tampered``, ``InvalidKey`` or ``KeyFileError``.
-    """
-    data = keyfiles.read_private(directory / f"{name}.key")
-    return BoxPrivateKey.from_bytes(unprotect(_purpose(name), data, passphrase))
-
-
 def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivateKey:
     key = MLKEM768X25519PrivateKey(mlkem, x25519)
     raw_public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
@@ -154,9 +122,3 @@ def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivate
         public=BoxPublicKey(raw_public, key.public_key()),
         key=key,
     )
-
-
-def _purpose(name: str) -> str:
-    if not (name.isascii() and name.isalpha() and name.islower()):
-        raise KeyFileError("the name of a box is one lower-case word")
-    return f"box {name} {SUITE_NAME}"

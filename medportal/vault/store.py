@@ -4,22 +4,17 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Result, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from medportal.db import Base
+from medportal.db.dialect import insert_or
 from medportal.vault.models import PatientKey
 
 
 def insert_if_absent(session: Session, model: type[Base], values: Mapping[str, Any]) -> bool:
-    """Insert one row unless its primary key is taken; tell whether it was inserted.
-
-    Both dialects have ``ON CONFLICT DO NOTHING``; SQLAlchemy spells it once for each.
-    """
-    dialect = session.get_bind(model).dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    """Insert one row unless its primary key is taken; tell whether it was inserted."""
     keys = list(model.__table__.primary_key)
-    statement = insert(model).values(values).on_conflict_do_nothing(index_elements=keys)
+    statement = insert_or(session, model).values(values).on_conflict_do_nothing(index_elements=keys)
     return _rows(session.execute(statement)) == 1
 
 

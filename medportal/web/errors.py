@@ -31,6 +31,7 @@ from pyramid.response import Response
 from pyramid_retry import IRetryableError, RetryableException, is_error_retryable
 
 from medportal.web.i18n import _, settle_impersonally
+from medportal.web.limits import forget_unreadable_cookies
 from medportal.web.navigation import safe_path
 
 log = structlog.get_logger()
@@ -75,6 +76,11 @@ WORDS = {
         _("This page cannot be used that way"),
         _("Your browser asked for something that this page does not do."),
         _("Go to the start page and try from there."),
+    ),
+    408: Words(
+        _("This took too long"),
+        _("What your browser sent did not arrive in time. Nothing was saved."),
+        _("Check your connection, go back and try again."),
     ),
     413: Words(
         _("That was too much at once"),
@@ -177,6 +183,7 @@ def crash_tween_factory(
     """
 
     def crash_tween(request: Request) -> Response:
+        forget_unreadable_cookies(request)
         try:
             return _answered(handler, request)
         except Exception as error:

@@ -71,13 +71,12 @@ def check_method(request: Request) -> None:
 def take_body(request: Request) -> HTTPError | None:
     """Read the body into memory, once, and return what was wrong with it, if anything.
 
-    ``medportal.max_body_bytes`` is the largest one accepted.
+    Whoever read it before (:mod:`medportal.web.gateway`) may have found something already.
     """
     environ = request.environ
     if TAKEN not in environ:
-        limit = request.registry.settings.get("medportal.max_body_bytes", DEFAULT_BODY_BYTES)
         try:
-            body, environ[TAKEN] = read_body(environ, int(limit)), None
+            body, environ[TAKEN] = read_body(environ, body_limit(request.registry)), None
         except HTTPError as problem:
             body, environ[TAKEN] = b"", problem
         environ["wsgi.input"] = BytesIO(body)
@@ -87,13 +86,29 @@ def take_body(request: Request) -> HTTPError | None:
     return found
 
 
+def body_limit(registry: Any) -> int:
+    """Return the bytes of the largest body accepted: ``medportal.max_body_bytes``."""
+    return int(registry.settings.get("medportal.max_body_bytes", DEFAULT_BODY_BYTES))
+
+
+def forget_unreadable_cookies(request: Request) -> None:
+    """Take cookies that are no text as not sent: even an error page asks for some of them.
+
+    Somebody whose browser keeps a broken one is signed out, and not shut out.
+    """
+    try:
+        request.cookies.items()
+    except ValueError:
+        request.environ["HTTP_COOKIE"] = ""
+
+
 def read_body(environ: dict[str, Any], limit: int) -> bytes:
     """Return a request's body of at most ``limit`` bytes.
 
     Raises ``HTTPRequestEntityTooLarge`` for a longer one, unread if it says so beforehand, and
     ``HTTPBadRequest`` for a malformed length or a body that ends before it.
     """
-    length = _declared_length(environ)
+    length = declared_length(environ)
     if length is None and not environ.get("wsgi.input_terminated"):
         return b""
     if length is not None and length > limit:
@@ -125,7 +140,8 @@ def check_text(request: Request) -> None:
         raise HTTPBadRequest()
 
 
-def _declared_length(environ: dict[str, Any]) -> int | None:
+def declared_length(environ: dict[str, Any]) -> int | None:
+    """Return what ``Content-Length`` says. Raises ``HTTPBadRequest`` for what is no number."""
     declared = environ.get("CONTENT_LENGTH") or None
     if declared is None:
         return None

@@ -230,6 +230,7 @@ def _people(made: Installation, session: Session, tenant_id: str) -> None:
             staff_id=made.ids[tenant_id, role],
             kind=CareKind.TREATING if role == "doctor" else CareKind.TEAM,
             assignable_roles=CARING,
+            treating_roles=("doctor",),
             by=None,
             now=now,
         )

@@ -27,6 +27,11 @@ from medportal.records.models import Record
 @pytest.fixture
 def parcel(portal):
     """Give a genuine parcel from the laboratory, as its outbox holds it."""
+    return another(portal)
+
+
+def another(portal):
+    """Enter a record at the laboratory and return its parcel."""
     browser = portal.signed_in("responsible", "laboratory")
     path = f"/patients/{portal.person('patient', 'laboratory')}/records/new"
     form = browser.get(path).forms["form"]
@@ -118,6 +123,18 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
         assert awaiting_counts(session)[Awaiting.PERSON] >= 1
     admin = portal.signed_in("admin").get("/deliveries")
     assert "Received, held for review" in admin.text
+
+
+def test_one_bad_item_does_not_hold_up_those_behind_it(portal, parcel):
+    """The same record id with other content comes first; a good one comes after it."""
+    first = deliver(portal, parcel)
+    portal.jobs("hospital").turn(utcnow())
+    again, other = deliver(portal, parcel), deliver(portal, another(portal))
+    portal.jobs("hospital").turn(utcnow())
+    assert inbox_row(portal, first).filed_at is not None
+    assert inbox_row(portal, again).awaiting == Awaiting.PERSON
+    assert inbox_row(portal, again).reason == DeliveryReason.DIGEST_CONFLICT
+    assert inbox_row(portal, other).filed_at is not None
 
 
 def test_a_record_that_waited_for_weeks_is_filed_and_still_verifies(portal, parcel):

@@ -2,11 +2,13 @@
 
 import hashlib
 import re
+from datetime import date, timedelta
 
 import pytest
 from functional_helpers import page_text
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
+from medportal.core.clock import utcnow
 from medportal.delivery.models import Outbox
 from medportal.identity.models import Person
 from medportal.records.models import Record, RecordVersion
@@ -309,3 +311,68 @@ def test_staff_who_are_patients_see_their_own_record_as_patients_only(portal):
     own = doctor.get(f"/patients/{doctor_id}")
     assert "New record" not in own.text
     doctor.get(f"/patients/{doctor_id}/records/new", status=404)
+
+
+def test_what_is_hidden_shows_in_no_list_no_count_and_no_address(portal):
+    """A nurse's timeline is filled with what she may read; the next page's key is of that."""
+    browser = portal.signed_in("doctor")
+    patient = portal.person("patient")
+    with portal.session("hospital") as session, session.begin():
+        for number in range(30):
+            record_id = f"{number:032x}"
+            session.add(
+                Record(
+                    id=record_id,
+                    patient_id=patient,
+                    origin="hospital",
+                    origin_record_id=record_id,
+                    kind="medical",
+                    category="mental-health" if number % 3 == 0 else "clinical-note",
+                    effective_on=date(2025, 1, 1) + timedelta(days=number),
+                    local_author_id=None,
+                    current_version=1,
+                    created_at=utcnow(),
+                )
+            )
+            session.flush()
+            session.add(
+                RecordVersion(
+                    record_id=record_id,
+                    version=1,
+                    document_id=f"{number + 4096:032x}",
+                    document_digest=b"d" * 32,
+                    content_digest=b"c" * 32,
+                    created_at=utcnow(),
+                )
+            )
+    hidden = {f"{number:032x}" for number in range(0, 30, 3)}
+
+    def walk(browser):
+        page, texts, sizes = browser.get(f"/patients/{patient}"), "", []
+        while True:
+            texts += page.text
+            sizes.append(len(page.html.select("ul.cards li")))
+            if page.html.find("a", rel="next") is None:
+                return texts, sizes
+            page = page.click("Older records")
+
+    seen_by_nurse, sizes = walk(portal.signed_in("nurse"))
+    assert not [record_id for record_id in hidden if record_id in seen_by_nurse]
+    assert set(sizes[:-1]) == {20}
+    seen_by_doctor, _ = walk(browser)
+    assert all(record_id in seen_by_doctor for record_id in hidden)
+
+
+def test_the_timeline_costs_the_same_for_one_record_and_for_many(portal):
+    """Deliveries are asked for in one query, not one a record."""
+    browser = portal.signed_in("responsible", "laboratory")
+    path = f"/patients/{portal.person('patient', 'laboratory')}"
+    engine = portal.app.registry["tenants"].database("laboratory").engine
+    statements = []
+    listener = lambda *args: statements.append(args[2])  # noqa: E731
+    event.listen(engine, "before_cursor_execute", listener)
+    try:
+        browser.get(path)
+    finally:
+        event.remove(engine, "before_cursor_execute", listener)
+    assert sum("FROM outbox" in statement for statement in statements) == 1

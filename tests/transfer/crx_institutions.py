@@ -38,7 +38,7 @@ from medportal.tenancy.engines import make_engine
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
-from medportal.vault import sealing
+from medportal.vault import boxes
 
 TENANTS = Path(__file__).parents[2] / "tenants"
 SCHEME, NUMBER, NAME = "citizen-card", "17645234", "Amanda Júlio"
@@ -184,8 +184,8 @@ def found(state: Path, name: str, port: int = 4000, database: str = "") -> House
     authority.issue_missing(home / "pki", dns_names=names, passphrases=passphrases, now=now)
     create_share(home / "pki", passphrases["exchange"])
     (home / "vault").mkdir()
-    sealing.create_box_keys(home / "vault", "outbox", passphrases["exchange"])
-    sealing.create_box_keys(home / "vault", "inbox", passphrases["jobs"])
+    boxes.create_box_keys(home / "vault", "outbox", passphrases["exchange"])
+    boxes.create_box_keys(home / "vault", "inbox", passphrases["jobs"])
     engine = make_engine(database or f"sqlite:///{home}/portal.sqlite")
     if not database:
         migrate(engine)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medportal.vault import sealing
+from medportal.vault import boxes, sealing
 from medportal.vault.errors import InvalidKey, KeyFileError, Tampered, WrongPassphrase
 from medportal.vault.passphrase import Cost
 from medportal.vault.sealing import BoxPrivateKey, BoxPublicKey, open_with, seal_to
@@ -101,34 +101,34 @@ def test_keys_do_not_show() -> None:
 
 
 def test_key_files(tmp_path: Path, cheap: Cost) -> None:
-    public = sealing.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
-    assert sealing.load_public(tmp_path, "inbox") == public
-    private = sealing.load_private(tmp_path, "inbox", PASSPHRASE)
+    public = boxes.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
+    assert boxes.load_public(tmp_path, "inbox") == public
+    private = boxes.load_private(tmp_path, "inbox", PASSPHRASE)
     assert open_with(private, seal_to(public, b"record", INFO), INFO) == b"record"
     assert stat.S_IMODE((tmp_path / "inbox.key").stat().st_mode) == 0o600
     assert private.raw not in (tmp_path / "inbox.key").read_bytes()
 
 
 def test_key_files_are_made_once(tmp_path: Path, cheap: Cost) -> None:
-    sealing.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
+    boxes.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
     before = (tmp_path / "inbox.pub").read_bytes()
     with pytest.raises(KeyFileError):
-        sealing.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
+        boxes.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
     assert (tmp_path / "inbox.pub").read_bytes() == before
 
 
 def test_a_key_file_of_another_box_or_passphrase_is_refused(tmp_path: Path, cheap: Cost) -> None:
-    sealing.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
+    boxes.create_box_keys(tmp_path, "inbox", PASSPHRASE, cheap)
     with pytest.raises(WrongPassphrase):
-        sealing.load_private(tmp_path, "inbox", b"wrong")
+        boxes.load_private(tmp_path, "inbox", b"wrong")
     (tmp_path / "inbox.key").rename(tmp_path / "outbox.key")
     with pytest.raises(KeyFileError, match="another purpose"):
-        sealing.load_private(tmp_path, "outbox", PASSPHRASE)
+        boxes.load_private(tmp_path, "outbox", PASSPHRASE)
     with pytest.raises(KeyFileError, match="does not exist"):
-        sealing.load_public(tmp_path, "outbox")
+        boxes.load_public(tmp_path, "outbox")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "In", "in box", "ünbox"])
 def test_a_box_has_a_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyFileError):
-        sealing.create_box_keys(tmp_path, name, PASSPHRASE)
+        boxes.create_box_keys(tmp_path, name, PASSPHRASE)

@@ -142,3 +142,11 @@ def test_an_address_that_pyramid_cannot_decode_gets_the_page_for_it(app: Any) ->
 def test_a_host_that_nobody_has_gets_words_too(app: Any) -> None:
     page = app.get("/explode/misdirected", extra_environ={"HTTP_HOST": "evil.example"}, status=421)
     assert "This address is not served here" in page.text
+
+
+def test_cookies_that_are_no_text_are_taken_as_not_sent(app: Any) -> None:
+    # Even the error page asks for the cookie of the language.
+    cookies = {"Cookie": '__Host-language="\\000\\377"; x=1'}
+    assert app.get("/plain", headers=cookies).status_int == 200
+    missing = app.get("/nowhere", headers=cookies, expect_errors=True)
+    assert missing.status_int in {303, 404}

@@ -1,0 +1,185 @@
+"""The gateway: threads see whole requests only, and no more than they should."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pyramid.httpexceptions import HTTPBadRequest, HTTPLengthRequired, HTTPRequestTimeout
+
+from medportal.web.gateway import LISTENER, Gateway
+from medportal.web.limits import TAKEN
+
+LIMIT = 1000
+
+
+class Application:
+    """A WSGI application that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.closed = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> "Application":
+        self.seen.append({**environ, "body": environ["wsgi.input"].read()})
+        start_response("201 Created", [("Content-Type", "text/plain"), ("X-Ours", "é")])
+        return self
+
+    def __iter__(self) -> Any:
+        return iter([b"one", b"two"])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Broken:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        raise RuntimeError("Qwyzel's secret")
+
+
+def ask(
+    application: Any,
+    headers: list[tuple[bytes, bytes]] = (),
+    *messages: dict[str, Any],
+    seconds: float = 5,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Send one request to a gateway; return what it sent back."""
+    waiting = list(messages or [{"type": "http.request", "body": b"", "more_body": False}])
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/x",
+        "raw_path": b"/x%2Fy%ff",
+        "query_string": b"a=%20",
+        "http_version": "1.1",
+        "scheme": "https",
+        "client": ("192.0.2.7", 999),
+        "server": ("127.0.0.1", 8443),
+        "headers": headers,
+        **more,
+    }
+    gateway = Gateway(application, "hospital", threads=1, most_bytes=LIMIT, seconds=seconds)
+    asyncio.run(gateway(scope, receive, send))
+    return sent
+
+
+def part(body: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def length(number: int) -> list[tuple[bytes, bytes]]:
+    return [(b"content-length", str(number).encode())]
+
+
+def seen(*arguments: Any, **more: Any) -> dict[str, Any]:
+    application = Application()
+    ask(application, *arguments, **more)
+    assert application.closed == len(application.seen) == 1
+    return application.seen[0]
+
+
+def test_a_request_arrives_whole_and_its_answer_leaves_whole() -> None:
+    application = Application()
+    sent = ask(application, length(6), part(b"abc", True), part(b"def"))
+    environ = application.seen[0]
+    assert environ["body"] == b"abcdef"
+    assert TAKEN not in environ
+    assert environ["PATH_INFO"] == "/x/y\xff"
+    assert environ["QUERY_STRING"] == "a=%20"
+    assert environ["REMOTE_ADDR"] == "192.0.2.7"
+    assert environ["wsgi.url_scheme"] == "https"
+    assert environ[LISTENER] == "hospital"
+    assert sent == [
+        {
+            "type": "http.response.start",
+            "status": 201,
+            "headers": [(b"content-type", b"text/plain"), (b"x-ours", b"\xe9")],
+        },
+        {"type": "http.response.body", "body": b"onetwo"},
+    ]
+
+
+def test_a_body_without_a_length_ends_where_the_stream_does() -> None:
+    environ = seen([], part(b"abc", True), part(b""))
+    assert (environ["body"], environ["CONTENT_LENGTH"]) == (b"abc", "3")
+
+
+def test_nothing_of_the_environment_of_the_process_is_in_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("A_SECRET_OF_THE_HOST", "x")
+    assert "A_SECRET_OF_THE_HOST" not in seen()
+
+
+def test_headers_are_joined_and_none_can_pose_as_another() -> None:
+    environ = seen(
+        [
+            (b"host", b"a"),
+            (b"host", b"b"),
+            (b"cookie", b"c=1"),
+            (b"cookie", b"d=2"),
+            (b"sec-fetch-site", b"cross-site"),
+            (b"sec_fetch_site", b"same-origin"),
+        ]
+    )
+    assert environ["HTTP_HOST"] == "a, b"
+    assert environ["HTTP_COOKIE"] == "c=1; d=2"
+    assert environ["HTTP_SEC_FETCH_SITE"] == "cross-site"
+
+
+def test_what_does_not_arrive_in_time_is_given_up() -> None:
+    environ = seen(length(6), part(b"abc", True), seconds=0.05)
+    assert isinstance(environ[TAKEN], HTTPRequestTimeout)
+    assert environ["body"] == b""
+
+
+def test_who_goes_away_in_the_middle_has_asked_for_nothing() -> None:
+    application = Application()
+    sent = ask(application, length(6), part(b"abc", True), {"type": "http.disconnect"})
+    assert sent == application.seen == []
+
+
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_chunked_body_is_refused_unread(body: bytes) -> None:
+    environ = seen([(b"transfer-encoding", b"chunked"), *length(3)], part(body))
+    assert isinstance(environ[TAKEN], HTTPLengthRequired)
+    assert environ["body"] == b""
+
+
+@pytest.mark.parametrize("declared", ["4", "2", "-1", "3, 3", "+3"])
+def test_a_length_that_is_not_true_or_no_number_is_refused(declared: str) -> None:
+    environ = seen([(b"content-length", declared.encode())], part(b"abc"))
+    assert isinstance(environ[TAKEN], HTTPBadRequest)
+
+
+def test_a_body_that_says_it_is_too_long_is_left_to_the_application_unread() -> None:
+    environ = seen(length(LIMIT + 1), seconds=5)
+    assert (environ["body"], environ["CONTENT_LENGTH"]) == (b"", str(LIMIT + 1))
+
+
+def test_of_a_body_that_becomes_too_long_no_more_is_read_than_shows_it() -> None:
+    environ = seen([], *[part(b"x" * 600, True)] * 5)
+    assert len(environ["body"]) == 1200
+    assert environ["CONTENT_LENGTH"] == "1200"
+
+
+def test_what_the_application_lets_escape_gets_no_further(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sent = ask(Broken())
+    assert sent[0]["status"] == 500
+    assert b"content-security-policy" in dict(sent[0]["headers"])
+    assert b"Qwyzel" not in sent[1]["body"]
+    logged = capsys.readouterr()
+    assert "Qwyzel" not in logged.out + logged.err
+    assert "RuntimeError" in logged.out + logged.err
