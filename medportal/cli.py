@@ -19,6 +19,7 @@ import click
 from pyramid.paster import get_appsettings
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError, MedportalError
@@ -46,8 +47,8 @@ class Context:
         """Return the settings. Raises ``ConfigurationError`` with every problem."""
         try:
             return parse_settings(get_appsettings(str(self.config), options=self.options))
-        except (configparser.Error, LookupError) as error:
-            raise ConfigurationError(f"{self.config}: {_first_line(error)}") from error
+        except (configparser.Error, LookupError, ImportError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{self.config}: {_in_words(error)}") from error
 
     def with_overrides(self, more: dict[str, str]) -> "Context":
         """Return the same context with other variables."""
@@ -90,12 +91,20 @@ def ini_variables(config: Path) -> dict[str, str]:
         parser.read(config, "utf-8")
         found = dict(parser["variables"]) if parser.has_section("variables") else {}
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{config}: {_first_line(error)}") from error
+        raise ConfigurationError(f"{config}: {_in_words(error)}") from error
     found.pop("here", None)
     return found
 
 
-def _first_line(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
+    """Return what is wrong with an ini file, without a value of it: one may be a secret."""
+    match error:
+        case configparser.InterpolationError():
+            return f"[{error.section}] {error.option}: a variable is unknown or malformed"
+        case UnicodeDecodeError():
+            return "is not a text in UTF-8"
+        case ImportError():
+            return "[app:main] use: names a package that is not installed"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -108,7 +117,18 @@ class _Group(click.Group):
         except MedportalError as error:
             for problem in getattr(error, "problems", (str(error),)):
                 click.echo(f"medportal: {problem}", err=True)
-            sys.exit(2)
+        except (OperationalError, InterfaceError) as error:
+            # What the driver says may quote the address, and that the password.
+            click.echo(
+                f"medportal: a database cannot be reached or used ({type(error).__name__}): check "
+                "database.url in the tenant's file, and that its server runs",
+                err=True,
+            )
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"medportal: {error.filename}: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 @click.group(cls=_Group)
@@ -124,6 +144,8 @@ class _Group(click.Group):
 @click.pass_context
 def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool) -> None:
     """Operate medportal."""
+    # Databases and whatever else is made here are for this user only.
+    os.umask(0o077)
     configure_logging()
     options = {}
     for pair in pairs:

@@ -8,6 +8,7 @@ shared one would let HTTP/2 coalesce the two institutions.
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from medportal.web.limits import body_limit
 #: Threads of a worker that run WSGI calls; argon2 and SQLite leave the interpreter lock.
 BLOCKING_THREADS = 8
 STOP_SECONDS = 15
+KEY_PREFIX = "medportal-web-key-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
     settings = parse_settings(get_appsettings(ini, options=_options(global_conf)))
     # granian cannot read encrypted keys (its TLS library gets no passphrase that it
     # understands), so the key lies opened on memory, private to this process, while it serves.
-    with tempfile.TemporaryDirectory(prefix="medportal-", dir=_memory()) as directory:
+    _forget_keys_of_the_dead()
+    prefix = f"{KEY_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory()) as directory:
         pem = _unlocked_web_key(settings, listener.tenant_id, Path(directory))
         server = Granian(
             "medportal",
@@ -141,6 +145,7 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
 
 def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Gateway:
     """Load the application behind its gateway; granian calls this in each worker."""
+    os.umask(0o077)
     setup_logging(ini, dict(options))
     app = get_app(ini, "main", options=dict(options))
     return Gateway(app, tenant_id, threads=BLOCKING_THREADS, most_bytes=body_limit(app.registry))
@@ -151,6 +156,26 @@ def _unlocked_web_key(settings: Settings, tenant_id: str, directory: Path) -> Pa
     tenant = settings.tenant(tenant_id)
     keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
     return keys.keystore.write_unlocked(Purpose.WEB, directory / "web.pem")
+
+
+def _forget_keys_of_the_dead() -> None:
+    """Remove what servers of this user left that were ended before they could tidy up."""
+    base = Path(_memory() or tempfile.gettempdir())
+    for left in base.glob(f"{KEY_PREFIX}*-*"):
+        pid = left.name.removeprefix(KEY_PREFIX).split("-")[0]
+        is_own = left.stat().st_uid == os.getuid()
+        if is_own and pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _memory() -> str | None:

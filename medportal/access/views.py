@@ -6,7 +6,7 @@ import colander
 from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from medportal.access.care import assign, assignable_staff, carers, end_assignment, in_force
 from medportal.access.errors import AssignmentRefused
@@ -83,7 +83,7 @@ def patient_list(request: Request) -> dict[str, Any]:
             in_force(request.now),
         )
     cards = patients.list_patients(
-        request.db, among=among, after=_cursor(request), limit=patients.PAGE + 1
+        request.db, among=among, after=_cursor(request, among), limit=patients.PAGE + 1
     )
     page, more = cards[: patients.PAGE], len(cards) > patients.PAGE
     request.audit(Action.PATIENTS_LISTED, details={"count": len(page)})
@@ -101,7 +101,7 @@ def patient_list(request: Request) -> dict[str, Any]:
     }
 
 
-def _cursor(request: Request) -> tuple[str, str] | None:
+def _cursor(request: Request, among: Select[tuple[str]] | None) -> tuple[str, str] | None:
     """Return the key of the last patient of the page before.
 
     It is the id alone: the name is looked up again, so that no name stands in an address.
@@ -109,10 +109,10 @@ def _cursor(request: Request) -> tuple[str, str] | None:
     after = request.GET.get("after")
     if after is None:
         return None
-    names = patients.names_for_cursor(request.db, after) if is_id(after) else None
-    if names is None:
+    key = patients.list_key(request.db, after, among) if is_id(after) else None
+    if key is None:
         raise HTTPNotFound()
-    return names
+    return key
 
 
 def _next(request: Request, last: patients.PatientCard) -> str:
@@ -167,6 +167,11 @@ def care(context: PatientContext, request: Request) -> Any:
         if values is not None and _assign(context, request, form, values):
             flash(request, _("Assigned."))
             return HTTPSeeOther(request.route_path("care", patient=context.patient_id))
+    request.audit(
+        Action.PATIENT_VIEWED,
+        patient=context.patient_id,
+        reasons=context.decision.because[Permission.CARE_MANAGE],
+    )
     scheme = request.tenant.identifiers.scheme
     return {
         "form": form,

@@ -40,6 +40,7 @@ AWAITING_WORDS = {
 )
 def deliveries(request: Request) -> dict[str, Any]:
     """Show what waits to go out, what was refused, and what came in and waits."""
+    request.audit(Action.DELIVERIES_VIEWED)
     partners = request.keys.trusted.partners()
     return {
         "partners": [

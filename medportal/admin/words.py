@@ -30,6 +30,7 @@ ACTIONS = {
     Action.DELIVERY_QUEUED: _("Record queued for a partner"),
     Action.DELIVERY_ATTEMPTED: _("Delivery to a partner tried"),
     Action.DELIVERY_RECEIPTED: _("Partner's receipt"),
+    Action.DELIVERIES_VIEWED: _("Deliveries seen"),
     Action.PEER_REFUSED: _("Partner refused"),
     Action.ACCESS_DENIED: _("Access refused"),
     Action.AUDIT_VIEWED: _("Audit log seen"),

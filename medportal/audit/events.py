@@ -56,6 +56,7 @@ class Action(StrEnum):
     DELIVERY_QUEUED = "delivery-queued"
     DELIVERY_ATTEMPTED = "delivery-attempted"
     DELIVERY_RECEIPTED = "delivery-receipted"
+    DELIVERIES_VIEWED = "deliveries-viewed"
     DELIVERY_VIEWED = "delivery-viewed"
     PEER_REFUSED = "peer-refused"
     # Access.

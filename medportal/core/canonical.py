@@ -37,6 +37,7 @@ def decode(data: bytes) -> Any:
     Raises ``NotCanonical`` if ``data`` is malformed, truncated, has bytes left over, nests
     deeper than ``MAX_DEPTH`` or is not the deterministic encoding.
     """
+    _scan(data)
     try:
         value = cbor2.loads(data)
         again = encode(value)
@@ -67,3 +68,47 @@ def _check(value: object, depth: int) -> None:
             _check(item, depth + 1)
         return
     raise NotCanonical(f"{type(value).__name__} has no canonical form")
+
+
+def _scan(data: bytes) -> None:
+    """Refuse, at a cost linear in ``data``, what cbor2 would spend time on before we see it.
+
+    It makes numbers out of tags (a decimal fraction of a few kilobytes takes seconds) and
+    recurses into nesting; both are refused here by the first bytes of each item.
+    """
+    position, depth = 0, [1]
+    while depth:
+        if position >= len(data):
+            raise NotCanonical("truncated")
+        if len(depth) > MAX_DEPTH + 2:
+            raise NotCanonical("nested too deeply")
+        kind, argument, position = _head(data, position)
+        depth[-1] -= 1
+        if kind in (_BYTES, _TEXT):
+            position += argument
+        elif kind in (_LIST, _MAP) and argument:
+            if argument > len(data):
+                raise NotCanonical("longer than the data")
+            depth.append(argument * (2 if kind == _MAP else 1))
+        while depth and depth[-1] == 0:
+            depth.pop()
+    if position != len(data):
+        raise NotCanonical("bytes left over, or too few")
+
+
+_BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = 2, 3, 4, 5, 6, 7
+_FALSE, _TRUE, _NULL = 20, 21, 22
+
+
+def _head(data: bytes, position: int) -> tuple[int, int, int]:
+    """Return major type, argument and where the item goes on (RFC 8949, section 3)."""
+    kind, information = data[position] >> 5, data[position] & 0x1F
+    position += 1
+    if kind == _TAG or (kind == _SIMPLE and information not in (_FALSE, _TRUE, _NULL)):
+        raise NotCanonical("a tag, a float or another value that is not plain")
+    if information < 24 or kind == _SIMPLE:
+        return kind, information, position
+    if information > 27:
+        raise NotCanonical("of indefinite length, or reserved")
+    end = position + (1 << (information - 24))
+    return kind, int.from_bytes(data[position:end]), end

@@ -191,12 +191,19 @@ def check_activation(
     Raises ``ActivationRefused`` (one answer whatever is wrong) or ``WeakPassword``. The
     caller hashes the password before the transaction in which it calls :func:`activate`.
     """
-    person_id = find_person(session, tenant.identifiers.scheme, number)
-    activation = session.get(Activation, person_id) if person_id else None
-    expected = activation.code_hash if activation else b"\0" * 32
-    fits = hmac.compare_digest(expected, _code_hash(code))
-    if not fits or activation is None or person_id is None or activation.expires_at <= now:
+    row = session.execute(
+        select(Activation.person_id, Activation.code_hash, Activation.expires_at)
+        .join(PersonIdentifier, PersonIdentifier.person_id == Activation.person_id)
+        .where(
+            PersonIdentifier.scheme == tenant.identifiers.scheme,
+            PersonIdentifier.value == number,
+        )
+    ).one_or_none()
+    # One query and one comparison for known and unknown numbers alike.
+    fits = hmac.compare_digest(row.code_hash if row else b"\0" * 32, _code_hash(code))
+    if row is None or not fits or row.expires_at <= now:
         raise ActivationRefused("activation refused")
+    person_id: str = row.person_id
     check_new_password(tenant.passwords, password, _guessable(session, tenant, person_id))
     return person_id
 
@@ -253,6 +260,23 @@ def replace_password(session: Session, person_id: str, password_hash: str, now: 
     """Store a new password and end every session; the caller opens a new one."""
     _store_hash(session, person_id, password_hash, now)
     end_sessions(session, person_id)
+
+
+def still_holds(session: Session, found: Credentials) -> bool:
+    """Tell, in the transaction that opens a session, whether what was verified is still so.
+
+    The password was verified on a snapshot; a change of password or a suspension that was
+    committed since must win.
+    """
+    row = session.execute(
+        select(Account.password_hash, Account.status)
+        .where(Account.person_id == found.person_id)
+        .with_for_update()
+    ).one_or_none()
+    return row is not None and (row.password_hash, row.status) == (
+        found.password_hash,
+        AccountStatus.ACTIVE,
+    )
 
 
 def open_session(session: Session, person_id: str, now: datetime) -> tuple[str, str]:

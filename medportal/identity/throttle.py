@@ -5,6 +5,8 @@ There is no counter of the number alone: with it a stranger could lock a person 
 """
 
 import hashlib
+import ipaddress
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +19,8 @@ from medportal.identity.models import SignInThrottle
 FREE_TRIES_PAIR = 4
 FREE_TRIES_ADDRESS = 30
 LONGEST_SECONDS = 300
+#: A whole institution may share one address: its colleagues wait a little, never for long.
+LONGEST_ADDRESS_SECONDS = 5
 FORGET_AFTER = timedelta(hours=1)
 
 
@@ -30,7 +34,19 @@ class Keys:
 
 def keys(number: str, address: str) -> Keys:
     """Return the keys of a try."""
-    return Keys(_hash("pair", number, address), _hash("address", address))
+    network = _network(address)
+    return Keys(_hash("pair", number, network), _hash("address", network))
+
+
+def _network(address: str) -> str:
+    """Return whose address this is: an IPv6 customer has a whole /64 to choose from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def seconds_to_wait(session: Session, of: Keys, now: datetime) -> int:
@@ -38,7 +54,7 @@ def seconds_to_wait(session: Session, of: Keys, now: datetime) -> int:
     rows = session.scalars(
         select(SignInThrottle).where(SignInThrottle.key.in_([of.pair, of.address]))
     )
-    return max((_wait(row, _free(row.key, of), now) for row in rows), default=0)
+    return max((_wait(row, of, now) for row in rows), default=0)
 
 
 def note_failure(session: Session, of: Keys, now: datetime) -> None:
@@ -69,16 +85,15 @@ def forget_old(session: Session, now: datetime) -> None:
     )
 
 
-def _free(key: bytes, of: Keys) -> int:
-    return FREE_TRIES_PAIR if key == of.pair else FREE_TRIES_ADDRESS
-
-
-def _wait(row: SignInThrottle, free: int, now: datetime) -> int:
+def _wait(row: SignInThrottle, of: Keys, now: datetime) -> int:
+    is_pair = row.key == of.pair
+    free = FREE_TRIES_PAIR if is_pair else FREE_TRIES_ADDRESS
     if row.failures <= free or row.last_failure_at < now - FORGET_AFTER:
         return 0
-    delay = min(LONGEST_SECONDS, 2 ** min(row.failures - free, 16))
+    longest = LONGEST_SECONDS if is_pair else LONGEST_ADDRESS_SECONDS
+    delay = min(longest, 2 ** min(row.failures - free, 16))
     left = (row.last_failure_at + timedelta(seconds=delay) - now).total_seconds()
-    return max(0, int(left) + (left > int(left)))
+    return max(0, math.ceil(left))
 
 
 def _hash(*parts: str) -> bytes:

@@ -93,6 +93,8 @@ def sign_in(request: Request) -> Any:
     if not (right and found and found.active):
         return _refused(request, form, found, right, keys)
     renewed = _renewed_hash(policy, found.password_hash or "", values["password"])
+    if not service.still_holds(request.db, found):
+        return _refused(request, form, found, False, keys)
     throttle.forget(request.db, keys)
     if renewed:
         service.renew_hash(request.db, found.person_id, found.password_hash or "", renewed)
@@ -104,7 +106,6 @@ def _renewed_hash(policy: PasswordPolicy, stored: str, password: str) -> str | N
 
 
 def _throttled(request: Request, form: Any, seconds: int) -> dict[str, Any]:
-    request.audit(Action.SIGN_IN_FAILED, Outcome.DENIED, reasons=[Reason.THROTTLED])
     form.fail(
         None,
         _(

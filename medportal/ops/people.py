@@ -6,7 +6,7 @@ from medportal.audit.append import append
 from medportal.audit.events import Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.identity.numbers import normal_number
-from medportal.identity.service import Profile, issue_activation, register_person
+from medportal.identity.service import Profile, find_person, issue_activation, register_person
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 
@@ -29,6 +29,11 @@ def register_admin(
         raise ConfigurationError("write the date of birth as YYYY-MM-DD") from error
     profile = Profile(name=" ".join(name.split()), birth_date=born, sex="unknown")
     with database.writer() as session, session.begin():
+        if find_person(session, tenant.identifiers.scheme, usable) is not None:
+            raise ConfigurationError(
+                "somebody with this number is registered already: the command line makes new "
+                "accounts only, it takes none over"
+            )
         person = register_person(
             session,
             scheme=tenant.identifiers.scheme,

@@ -7,6 +7,14 @@ class PatientsError(MedportalError):
     """Something about patients that the caller has to tell."""
 
 
+class RegistrationRefused(PatientsError):
+    """A registration that must not be; ``code`` says why, for the form."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
 class AlreadyRegistered(PatientsError):
     """The person is a patient here already."""
 

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from medportal.identity.models import Person, PersonIdentifier
 from medportal.identity.service import Profile, find_person, register_person
-from medportal.patients.errors import AlreadyRegistered
+from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.models import Destination, Patient, PatientStatus
 from medportal.patients.partner_index import Build, build_index, index_patient
-from medportal.patients.pseudonyms import Demographics, PartnerKey
+from medportal.patients.pseudonyms import Demographics, PartnerKey, normal_name
 
 PATIENT_ROLE = "patient"
 PAGE = 25
@@ -72,10 +72,14 @@ def register_patient(
 
     Returns the patient's id and whether the person was new here. Raises
     ``AlreadyRegistered``; of a person known in another role nothing is changed but the role.
+    Raises ``RegistrationRefused`` for oneself, and where the number is that of somebody with
+    another name or date of birth: a slip of the keyboard must not make the wrong one a patient.
     """
     known = find_person(session, registration.scheme, registration.number)
     if known is not None and session.get(Patient, known) is not None:
         raise AlreadyRegistered(known)
+    if known is not None:
+        _check_known(session, known, registration.profile, by)
     person = register_person(
         session,
         scheme=registration.scheme,
@@ -103,6 +107,15 @@ def register_patient(
     )
     index_patient(session, keys, demographics(session, person.person_id))
     return person.person_id, person.created
+
+
+def _check_known(session: Session, known: str, profile: Profile, by: str | None) -> None:
+    if known == by:
+        raise RegistrationRefused("oneself")
+    here = demographics(session, known)
+    same_name = normal_name(here.name) == normal_name(profile.name)
+    if not same_name or here.birth_date != profile.birth_date:
+        raise RegistrationRefused("somebody-else")
 
 
 def demographics(session: Session, patient_id: str) -> Demographics:
@@ -222,11 +235,16 @@ def list_patients(
     return [PatientCard(r.id, r.name, r.birth_date, r.ward, r.bed) for r in rows]
 
 
-def names_for_cursor(session: Session, patient_id: str) -> tuple[str, str] | None:
-    """Return the key (name, id) by which lists are ordered, for one patient."""
-    name = session.scalar(
+def list_key(
+    session: Session, patient_id: str, among: Select[tuple[str]] | None
+) -> tuple[str, str] | None:
+    """Return the key (name, id) by which lists are ordered, for a patient of the list."""
+    query = (
         select(Person.name)
         .join(Patient, Patient.person_id == Person.id)
         .where(Person.id == patient_id)
     )
+    if among is not None:
+        query = query.where(Person.id.in_(among))
+    name = session.scalar(query)
     return None if name is None else (name, patient_id)

@@ -15,12 +15,20 @@ from medportal.core.permissions import Permission
 from medportal.identity.numbers import normal_number
 from medportal.identity.service import Profile, issue_activation
 from medportal.patients import service
-from medportal.patients.errors import AlreadyRegistered
+from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.forms import find_schema, registration_schema
 from medportal.patients.pseudonyms import MalformedIdentifier, normal_name
 from medportal.patients.pseudonyms import normal_number as pseudonym_number
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _
+
+REFUSALS = {
+    "oneself": _("You cannot register yourself. Ask a colleague to do it."),
+    "somebody-else": _(
+        "Somebody with this number is known here under another name or date of birth. "
+        "Check the citizen card, then ask the administration."
+    ),
+}
 
 
 def usable_number(request: Request, typed: str) -> str | None:
@@ -83,6 +91,9 @@ def register(request: Request) -> Any:
         # Somebody else registered the same number at this moment: tried again, it is found.
         mark_error_retryable(error)
         raise
+    except RegistrationRefused as error:
+        form.fail("number", REFUSALS[error.code])
+        return {"form": form}
     except AlreadyRegistered:
         form.fail("number", _("Somebody with this number is registered as a patient already."))
         return {"form": form}

@@ -117,3 +117,11 @@ class NotForThisPatient(RecordsError):
 
 class AlreadyFiled(RecordsError):
     """The origin has given this record's id to other content before."""
+
+
+class OtherDemographics(RecordsError):
+    """An inbox item whose name or birth date are not those of the registered patient."""
+
+
+class PartnerNotTrusted(RecordsError):
+    """An inbox item of an institution that is no partner any more."""

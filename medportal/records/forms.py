@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import colander
+from deform.widget import HiddenWidget
 
+from medportal.core.ids import is_id, new_id
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import MAX_TEXT, RecordKind
 from medportal.records.entry import Field, form_fields, text_fields
@@ -37,6 +39,7 @@ PROBLEMS = {
     "before-birth": _("The date is before the patient was born."),
     "too-early": _("Check the year of the date."),
 }
+RECORD_ID = "record_id"
 OTHER_PROBLEM = _("Check this value.")
 
 
@@ -54,6 +57,16 @@ def record_schema(
             default=today,
             validator=colander.Length(max=20),
             widget=text(numeric=False, width=10),
+        )
+    )
+    schema.add(
+        colander.SchemaNode(
+            colander.String(),
+            name=RECORD_ID,
+            # Made with the form, so that the same form sent twice is one record.
+            default=new_id(),
+            validator=_is_record_id,
+            widget=HiddenWidget(),
         )
     )
     for group in form_fields(kind, catalogue):
@@ -76,13 +89,18 @@ def record_schema(
     return schema
 
 
+def _is_record_id(node: Any, value: str) -> None:
+    if not is_id(value):
+        raise colander.Invalid(node, OTHER_PROBLEM)
+
+
 def typed_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Return what was typed, by the keys that :func:`entry.parse_entry` takes."""
     typed: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             typed.update({_key(inner): text for inner, text in value.items() if text})
-        elif value:
+        elif value and name != RECORD_ID:
             typed[name] = value
     return typed
 

@@ -21,12 +21,19 @@ from medportal.delivery.inbox import InboxItem, mark_filed, pending, set_aside
 from medportal.delivery.parcel import Parcel, inbox_info
 from medportal.delivery.states import DeliveryReason
 from medportal.keys import TenantKeys
-from medportal.patients.pseudonyms import MalformedIdentifier, normal_number
-from medportal.patients.service import find_patient
+from medportal.patients.pseudonyms import MalformedIdentifier, normal_name, normal_number
+from medportal.patients.service import demographics, find_patient
 from medportal.pki.errors import PkiError
 from medportal.records import store
-from medportal.records.content import check_form
-from medportal.records.errors import AlreadyFiled, FhirError, NotForThisPatient, StatementError
+from medportal.records.content import Subject, check_form
+from medportal.records.errors import (
+    AlreadyFiled,
+    FhirError,
+    NotForThisPatient,
+    OtherDemographics,
+    PartnerNotTrusted,
+    StatementError,
+)
 from medportal.records.fhir import read
 from medportal.records.service import file_record, verify_author, with_newest_list
 from medportal.records.statement import SealedContent
@@ -52,6 +59,8 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
     ((NotForThisPatient, MalformedIdentifier), DeliveryReason.IDENTIFIER_MISMATCH),
     ((FhirError, MalformedDelivery, NotCanonical), DeliveryReason.CONTENT_INVALID),
     ((AlreadyFiled,), DeliveryReason.DIGEST_CONFLICT),
+    ((OtherDemographics,), DeliveryReason.DEMOGRAPHICS_DIFFER),
+    ((PartnerNotTrusted,), DeliveryReason.PARTNER_NOT_TRUSTED),
     # What the checks did not foresee and the database refuses is the item's fault too: one
     # item must never hold up those behind it.
     ((IntegrityError, DataError), DeliveryReason.CONTENT_INVALID),
@@ -85,6 +94,8 @@ def take_in(
 def _file(
     session: Session, documents: DocumentStore, keys: TenantKeys, item: InboxItem, now: datetime
 ) -> None:
+    if not keys.trusted.is_trusted(item.sender):
+        raise PartnerNotTrusted("the partner was revoked before its record was filed")
     opened = keys.open_incoming(item.sealed, inbox_info(keys.tenant.id, item.sender, item.tid))
     parcel = Parcel.from_bytes(opened)
     reading = read(parcel.content)
@@ -95,7 +106,7 @@ def _file(
         raise MalformedDelivery("content that this institution would not store")
     if store.is_filed(session, item.sender, reading.record.id):
         raise AlreadyFiled("another content under the id of a record that is filed")
-    patient_id = _patient(session, item, parcel, reading.subject.number)
+    patient_id = _patient(session, item, parcel, reading.subject)
     local_id = new_id()
     file_record(
         session,
@@ -122,9 +133,21 @@ def _file(
     )
 
 
-def _patient(session: Session, item: InboxItem, parcel: Parcel, number: str) -> str:
-    """Return the patient that the number names here, who must be the one accepted for."""
+def _patient(session: Session, item: InboxItem, parcel: Parcel, subject: Subject) -> str:
+    """Return the patient whom the number names here.
+
+    It must be the one accepted for, the parcel and the signed content must speak of the same
+    person, and name and birth date must be those registered here: all of which the receiver
+    has looked at before, and nothing of which is taken on its word.
+    """
     found = find_patient(session, parcel.scheme, normal_number(parcel.number))
-    if found is None or found != item.patient_id or number != parcel.number:
+    if found is None or found != item.patient_id:
         raise NotForThisPatient("the number is not that of the patient accepted for")
+    told = (subject.identifier_scheme, subject.number, subject.name, subject.birth_date.isoformat())
+    if told != (parcel.scheme, parcel.number, parcel.name, parcel.birth):
+        raise NotForThisPatient("the parcel and its content speak of different people")
+    here = demographics(session, found)
+    same = normal_name(subject.name) == normal_name(here.name)
+    if not same or subject.birth_date != here.birth_date:
+        raise OtherDemographics("name or birth date are not those registered")
     return found

@@ -44,10 +44,11 @@ from medportal.vault.errors import VaultError
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new record and the transfers that were queued for it."""
+    """A new record, the transfers queued for it, and the partners that get nothing."""
 
     record_id: str
     transfers: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def create_record(
     grant: Grant,
     catalogue: Catalogue,
     *,
+    record_id: str,
     kind: RecordKind,
     entry: Entry,
     author_name: str,
@@ -82,7 +84,7 @@ def create_record(
     _require(grant, Permission.RECORD_CREATE)
     record = validate(
         ClinicalRecord(
-            id=new_id(),
+            id=record_id,
             version=1,
             kind=kind,
             category=category_of(kind, entry.observations, catalogue),
@@ -110,7 +112,8 @@ def create_record(
         destinations=destinations,
         now=now,
     )
-    return Created(record.id, transfers)
+    queued = {partner for partner, _tid in transfers}
+    return Created(record.id, transfers, tuple(p for p in destinations if p not in queued))
 
 
 def sign_and_file(
@@ -125,7 +128,10 @@ def sign_and_file(
     destinations: tuple[str, ...],
     now: datetime,
 ) -> tuple[tuple[str, str], ...]:
-    """Sign a validated record, file it here and queue it; return (partner, transfer id)."""
+    """Sign a validated record, file it here and queue it; return (partner, transfer id).
+
+    A partner that is not trusted any more gets nothing; the caller says so.
+    """
     content = to_fhir(record, subject, catalogue)
     signed = _sign(keys, record, content, now)
     file_record(
@@ -147,9 +153,11 @@ def sign_and_file(
         subject.name,
         subject.birth_date.isoformat(),
     )
+    trusted = {partner.institution for partner in keys.partners()}
     return tuple(
         (partner, _queue(session, keys, record, parcel, patient_id, partner, now))
         for partner in destinations
+        if partner in trusted
     )
 
 
@@ -222,7 +230,8 @@ def open_record(
 
     Checks: 1. the stored document is the one that the index pins; 2. it opens under the
     patient's key, bound to tenant, patient, record and version; 3. the content is the one
-    that the index pins; 4. the origin's record key signed exactly this content.
+    that the index pins; 4. the origin's record key signed exactly this content; 5. what the
+    index says of it, from which access was decided, is what was signed.
 
     Raises ``RecordDamaged`` with the check that failed, ``NotPermitted`` for a grant of
     something else.
@@ -244,7 +253,31 @@ def open_record(
         )  # 4
     except (FhirError, PkiError, StatementError) as error:
         raise RecordDamaged("signature") from error
+    _check_index(keys, entry, reading.record)  # 5
     return Opened(entry, reading, stated, sealed.content)
+
+
+def _check_index(keys: TenantKeys, entry: IndexEntry, record: ClinicalRecord) -> None:
+    """Refuse an index that says other than what is signed: decisions are made from it."""
+    author = record.author_id if entry.origin == keys.tenant.id else None
+    signed = (
+        record.id,
+        record.version,
+        record.kind,
+        record.category,
+        effective_date(record),
+        author,
+    )
+    indexed = (
+        entry.origin_record_id,
+        entry.version,
+        entry.kind,
+        entry.category,
+        entry.effective_on,
+        entry.local_author_id,
+    )
+    if signed != indexed:
+        raise RecordDamaged("index")
 
 
 def _open_document(

@@ -43,6 +43,11 @@ def record_facts(session: Session, patient_id: str, record_id: str) -> RecordFac
     return RecordFacts(record_id, True, row.local_author_id, row.category)
 
 
+def exists(session: Session, record_id: str) -> bool:
+    """Tell whether a record has this id here."""
+    return session.get(Record, record_id) is not None
+
+
 def is_filed(session: Session, origin: str, origin_record_id: str) -> bool:
     """Tell whether a record of that origin is here already."""
     return (

@@ -17,6 +17,7 @@ from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
+from medportal.delivery.states import DeliveryReason
 from medportal.identity.service import names_of
 from medportal.patients import service as patients
 from medportal.patients.forms import SEX_WORDS
@@ -25,7 +26,7 @@ from medportal.records import service, store
 from medportal.records.content import RecordKind, Sex, Subject
 from medportal.records.entry import parse_entry
 from medportal.records.errors import InvalidContent, RecordDamaged
-from medportal.records.forms import record_schema, show_problems, typed_of
+from medportal.records.forms import RECORD_ID, record_schema, show_problems, typed_of
 from medportal.records.presentation import (
     CATEGORY_WORDS,
     DeliveryLine,
@@ -221,11 +222,21 @@ def new_record(context: PatientContext, request: Request) -> Any:
     patient = patients.details(request.db, context.patient_id, scheme)
     destinations = [institution_name(request, partner) for partner in patient.destinations]
     page = {"form": form, "patient": patient, "kind": kind, "destinations": destinations}
+    request.audit(
+        Action.PATIENT_VIEWED,
+        patient=context.patient_id,
+        reasons=context.decision.because[Permission.RECORD_CREATE],
+    )
     if request.method != "POST":
         return page
     values = form.validate(request.POST.items())
     if values is None:
         return page
+    record_id = values[RECORD_ID]
+    here = request.route_path("record", patient=context.patient_id, record=record_id)
+    if store.exists(request.db, record_id):
+        # The same form sent twice, by a double click or the back button: one record.
+        return HTTPSeeOther(here)
     try:
         created = service.create_record(
             request.db,
@@ -233,6 +244,7 @@ def new_record(context: PatientContext, request: Request) -> Any:
             request.keys,
             context.grant(Permission.RECORD_CREATE),
             catalogue,
+            record_id=record_id,
             kind=kind,
             entry=parse_entry(kind, typed_of(values), catalogue),
             author_name=request.login.person_name,
@@ -245,9 +257,16 @@ def new_record(context: PatientContext, request: Request) -> Any:
         return page
     _audit_created(context, request, created)
     flash(request, _("Signed and saved."))
-    return HTTPSeeOther(
-        request.route_path("record", patient=context.patient_id, record=created.record_id)
-    )
+    if created.left_out:
+        flash(
+            request,
+            _(
+                "An institution that is named for this patient is not trusted here any more: "
+                "the record was not sent there. Tell the administration."
+            ),
+            "warn",
+        )
+    return HTTPSeeOther(here)
 
 
 def _audit_created(context: PatientContext, request: Request, created: service.Created) -> None:
@@ -263,6 +282,17 @@ def _audit_created(context: PatientContext, request: Request, created: service.C
             patient=context.patient_id,
             object=tid,
             details={"partner": partner, "record": created.record_id},
+        )
+
+
+    for partner in created.left_out:
+        request.audit(
+            Action.DELIVERY_QUEUED,
+            Outcome.DENIED,
+            patient=context.patient_id,
+            object=created.record_id,
+            reasons=[DeliveryReason.PARTNER_NOT_TRUSTED],
+            details={"partner": partner},
         )
 
 

@@ -6,10 +6,13 @@ within a size and a time, and threads see whole requests only:
 
 1. A body has a declared length (``Content-Length``, or HTTP/2's end of stream). A chunked one
    (411) is what no browser sends and what proxies and servers have disagreed about.
-2. A body that says that it is too long is not read; the application answers 413.
+2. A body that says that it is too long is not kept; the application answers 413. As far as
+   it is not out of all measure it is heard to its end: a browser that is cut off while it
+   sends shows a broken connection, and not the page that says what was wrong.
 3. A body that is not there in time is answered 408 and the connection closed.
 4. Who goes away in the middle has asked for nothing: half a form reaches nobody.
-5. Header names with an underscore are left out: in WSGI they look like those with a hyphen.
+5. What asks for no path ("*", or nothing) is refused: addresses are made from paths.
+6. Header names with an underscore are left out: in WSGI they look like those with a hyphen.
 
 What is wrong is passed on (:data:`medportal.web.limits.TAKEN`), and the application makes the
 page. Nothing of the process's environment reaches a request.
@@ -19,6 +22,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -41,6 +45,9 @@ log = structlog.get_logger()
 LISTENER = "medportal.listener"
 #: Forms are a few kilobytes; this is time for the largest one over a poor connection.
 BODY_SECONDS = 15.0
+#: How much too long a body may be, and for how long it is heard, before it is cut off.
+DISCARDED_BYTES = 8 * 1024 * 1024
+DISCARD_SECONDS = 5.0
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -90,6 +97,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         environ = make_environ(scope) | {LISTENER: self._listener}
+        if not environ["PATH_INFO"].startswith("/"):
+            environ |= {"PATH_INFO": "/", TAKEN: HTTPBadRequest()}
         try:
             await self._fill(environ, receive)
         except Gone:
@@ -116,15 +125,15 @@ class Gateway:
         if "HTTP_TRANSFER_ENCODING" in environ:
             raise HTTPLengthRequired()
         length = declared_length(environ)
-        if length == 0 or (length or 0) > self._most_bytes:
+        if length is not None and length > self._most_bytes:
+            await _discard(length, receive)
+            return b""
+        if length == 0:
             return b""
         body, more = bytearray(), True
         while more and len(body) <= self._most_bytes:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise Gone
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+            chunk, more = await _next(receive)
+            body += chunk
         if length is not None and len(body) != length:
             raise HTTPBadRequest()
         return bytes(body)
@@ -137,6 +146,23 @@ class Gateway:
             log.error("request-failed", kinds=kinds(error), places=places(error))
             headers = [("Content-Type", "text/plain"), *ALWAYS.items()]
             return Answer(500, headers, b"Something went wrong here. / Algo correu mal.\n")
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next part of a body and whether there is more. Raises ``Gone``."""
+    message = await receive()
+    if message["type"] != "http.request":
+        raise Gone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _discard(length: int, receive: Receive) -> None:
+    """Hear a body that is too long to its end, within bounds. Raises ``Gone``."""
+    more = length <= DISCARDED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while more:
+                _chunk, more = await _next(receive)
 
 
 def call(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:

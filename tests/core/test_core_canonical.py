@@ -144,3 +144,36 @@ def test_no_value_stands_in_an_error() -> None:
     with pytest.raises(NotCanonical) as refused:
         encode({"diagnosis": {"secret-marker"}})
     assert "secret-marker" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x81",
+        b"\x82\x01",
+        b"\x5f\x41a\xff",
+        b"\x9f\xff",
+        b"\xbf\xff",
+        b"\xc4\x82\x01\x02",
+        b"\xc2\x41\x01",
+        b"\x1c",
+        b"\xf7",
+        b"\xf8\x20",
+        b"\xff",
+        b"\x9b" + b"\xff" * 8,
+        b"\x5b" + b"\xff" * 8,
+        b"\x81" * 200 + b"\x01",
+        b"\x19\x00",
+        b"\x01\x01",
+    ],
+)
+def test_what_is_not_plain_is_refused_before_it_is_interpreted(data, monkeypatch):
+    """cbor2 makes numbers out of tags at great cost; it never gets to see them."""
+
+    def never(_data):
+        raise AssertionError("cbor2 was asked")
+
+    monkeypatch.setattr("medportal.core.canonical.cbor2.loads", never)
+    with pytest.raises(NotCanonical):
+        decode(data)

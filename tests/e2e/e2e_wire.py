@@ -2,16 +2,20 @@
 
 import http.client
 import io
+import json
 import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from bs4 import BeautifulSoup
 
 from medportal.keys import Places
 from medportal.pki.layout import Layout
@@ -198,13 +202,66 @@ class Client:
         body = fields.encode() if isinstance(fields, str) else fields
         assert isinstance(body, bytes)
         headers = {"Content-Type": content_type, "Sec-Fetch-Site": "same-origin"}
-        return self.ask("POST", path, body, headers | {"X-CSRF-Token": token or self.token()})
+        return self.ask(
+            "POST", path, body, headers | {"X-CSRF-Token": self.token() if token is None else token}
+        )
 
     def sign_in(self, account: Mapping[str, str]) -> "Client":
         fields = {"number": account["citizen_number"], "password": account["password"]}
         answer = self.post("/sign-in", {**fields, "next": "/"})
         assert answer.status == 303, answer.text
         return self
+
+
+def form_fields(page: Answer) -> list[tuple[str, str]]:
+    """Return the names and values of a page's form, in order, as a browser would send them."""
+    form = BeautifulSoup(page.text, "html.parser").find("form", id="form")
+    fields = []
+    for element in form.find_all(["input", "select", "textarea"]):
+        if element.name == "select":
+            chosen = element.find("option", selected=True) or element.find("option")
+            fields.append((element["name"], chosen.get("value", "")))
+        elif element.get("type") not in {"submit", "radio", "checkbox"}:
+            fields.append((element["name"], element.get("value") or element.text.strip("\n")))
+    return fields
+
+
+def enter_record(somebody: Client, patient: str, **values: str) -> str:
+    """Enter a record about the patient of an address; return the address of the record."""
+    page = somebody.ask("GET", f"{patient}/records/new")
+    fields = form_fields(page)
+    assert set(values) <= {name for name, _value in fields}
+    typed = [(name, values.get(name, value)) for name, value in fields]
+    answer = somebody.post(f"{patient}/records/new", typed, dict(fields)["csrf_token"])
+    assert answer.status == 303, answer.text
+    return path_of(answer)
+
+
+def find_patient(somebody: Client, number: str) -> str:
+    """Return the address of the patient with a number."""
+    token = somebody.token("/patients/find")
+    answer = somebody.post("/patients/find", {"number": number}, token)
+    assert answer.status == 303, answer.text
+    return path_of(answer)
+
+
+def path_of(answer: Answer) -> str:
+    return answer.header("location").removeprefix("https://").partition("/")[2].join(["/", ""])
+
+
+def delivered(somebody: Client, record: str, seconds: float = 60) -> bool:
+    """Wait until the state of a record's delivery is final; tell whether it has arrived."""
+    page = BeautifulSoup(somebody.ask("GET", record).text, "html.parser")
+    live = page.find(attrs={"data-poll-url": True})
+    if live is None:
+        return "Receipt number" in page.text
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        state = json.loads(somebody.ask("GET", live["data-poll-url"]).text)
+        if state["final"]:
+            return bool(state["state"] == "delivered")
+        time.sleep(0.2)
+    return False
 
 
 def client(demonstration: Any, tenant: str = "hospital") -> Client:

@@ -192,8 +192,8 @@ def people(state: Path) -> list[list[tuple[str, ...]]]:
     found = []
     for tenant in TENANTS:
         with closing(sqlite3.connect(state / tenant / "portal.sqlite")) as database:
-            rows = database.execute("SELECT person_id, password_hash FROM account ORDER BY person_id")
-            found.append(rows.fetchall())
+            rows = database.execute("SELECT person_id, password_hash FROM account")
+            found.append(sorted(rows.fetchall()))
     return found
 
 

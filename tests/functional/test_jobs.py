@@ -14,7 +14,7 @@ from medportal.delivery.inbox import Arrival, Awaiting, awaiting_counts, registe
 from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.parcel import Parcel, inbox_info, outbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
-from medportal.identity.models import LoginSession
+from medportal.identity.models import LoginSession, Person
 from medportal.ops.audit import verify_tenant_log
 from medportal.pki import ca
 from medportal.pki.certificates import build_crl
@@ -92,7 +92,9 @@ def test_what_arrived_is_filed_and_read_by_the_patient(portal, parcel):
         ("number", DeliveryReason.IDENTIFIER_MISMATCH),
         ("patient", DeliveryReason.IDENTIFIER_MISMATCH),
         ("seal", DeliveryReason.CANNOT_OPEN),
-        ("sender", DeliveryReason.SIGNATURE_INVALID),
+        ("sender", DeliveryReason.PARTNER_NOT_TRUSTED),
+        ("name", DeliveryReason.IDENTIFIER_MISMATCH),
+        ("registered-name", DeliveryReason.DEMOGRAPHICS_DIFFER),
     ],
 )
 def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
@@ -108,6 +110,11 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
         parcel = replace(parcel, number="19573526")
     elif change == "patient":
         kw["patient"] = portal.person("doctor")
+    elif change == "name":
+        parcel = replace(parcel, name="Another Name")
+    elif change == "registered-name":
+        with portal.session("hospital") as session, session.begin():
+            session.get(Person, portal.person("patient")).name = "Amanda Julieta"
     elif change == "seal":
         kw["sealed"] = portal.keys("hospital").seal_incoming(parcel.to_bytes(), b"another place")
     else:
@@ -116,6 +123,8 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
         before = set(session.scalars(select(Record.id)))
     tid = deliver(portal, parcel, **kw)
     portal.jobs("hospital").turn(utcnow())
+    with portal.session("hospital") as session, session.begin():
+        session.get(Person, portal.person("patient")).name = "Amanda Júlio"
     row = inbox_row(portal, tid)
     assert row.filed_at is None and row.awaiting == Awaiting.PERSON and row.reason == reason
     with portal.session("hospital") as session:

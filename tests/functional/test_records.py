@@ -11,6 +11,7 @@ from sqlalchemy import event, select, update
 from medportal.core.clock import utcnow
 from medportal.delivery.models import Outbox
 from medportal.identity.models import Person
+from medportal.pki.partners import restore_partner, revoke_partner
 from medportal.records.models import Record, RecordVersion
 from medportal.vault.models import Document
 
@@ -223,9 +224,12 @@ def test_registering_somebody_known_touches_nothing_but_the_role(portal):
     clerk = portal.signed_in("ward_clerk")
     form = clerk.get("/patients/register").forms["form"]
     form["number"] = "17564920"
-    form["name"] = "Another Name"
-    form["day"], form["month"], form["year"] = "1", "1", "1970"
+    form["name"] = "Person Porter"
+    form["day"], form["month"], form["year"] = "2", "2", "1980"
     form["sex"] = "male"
+    wrong = form.submit(expect_errors=True)
+    assert wrong.status_int == 422 and "under another name or date of birth" in wrong.text
+    form["day"] = "3"
     done = form.submit()
     assert done.html.find(id="activation-code") is None
     assert "known here already" in done.text
@@ -297,8 +301,8 @@ def test_staff_who_are_patients_see_their_own_record_as_patients_only(portal):
     """The porter was registered as a patient above; the doctor is now put through it whole."""
     clerk = portal.signed_in("ward_clerk")
     form = clerk.get("/patients/register").forms["form"]
-    form["number"], form["name"] = "19573526", "Ana Albuquerque"
-    form["day"], form["month"], form["year"], form["sex"] = "2", "2", "1980", "female"
+    form["number"], form["name"] = "19573526", "Person doctor"
+    form["day"], form["month"], form["year"], form["sex"] = "3", "2", "1980", "female"
     form.submit()
     doctor_id = portal.person("doctor")
     answer = clerk.post(
@@ -376,3 +380,47 @@ def test_the_timeline_costs_the_same_for_one_record_and_for_many(portal):
     finally:
         event.remove(engine, "before_cursor_execute", listener)
     assert sum("FROM outbox" in statement for statement in statements) == 1
+
+
+def test_the_same_form_sent_twice_is_one_record(portal):
+    browser = portal.signed_in("doctor")
+    form = browser.get(f"/patients/{portal.person('patient')}/records/new").forms["form"]
+    form["effective"], form["notes"] = "12/02/2026", "Once"
+    first, second = form.submit(), form.submit()
+    assert first.status_int == second.status_int == 303
+    assert first.location == second.location
+    with portal.session("hospital") as session:
+        found = session.scalars(select(Record).where(Record.effective_on == date(2026, 2, 12)))
+        assert len(found.all()) == 1
+
+
+def test_an_index_that_says_other_than_what_is_signed_is_not_believed(portal):
+    """With the database in hand somebody makes a record ordinary that is not, or redates it."""
+    _, page = enter_record(portal, "doctor", "hospital", effective="13/02/2026", notes=MARKER)
+    record_id = page.request.path.rsplit("/", 1)[1]
+    with portal.session("hospital") as session, session.begin():
+        session.get(Record, record_id).category = "vital-signs"
+    answer = portal.signed_in("nurse").get(page.request.path)
+    assert "This record cannot be trusted" in answer.text and MARKER not in answer.text
+
+
+def test_a_revoked_partner_stops_no_entry_and_is_told(portal):
+    pki = portal.keys("laboratory").places.pki
+    revoke_partner(pki, "hospital", utcnow(), "test")
+    try:
+        _, page = enter_record(
+            portal, "responsible", "laboratory", effective="14/02/2026", notes="Kept here"
+        )
+        assert "was not sent there" in page_text(page) and "Kept here" in page_text(page)
+    finally:
+        restore_partner(pki, "hospital")
+
+
+def test_pages_about_a_patient_are_audited(portal):
+    clerk, doctor = portal.signed_in("ward_clerk"), portal.signed_in("doctor")
+    patient = portal.person("patient")
+    for browser, path in ((clerk, "care"), (doctor, "records/new")):
+        before = len(portal.events("hospital"))
+        browser.get(f"/patients/{patient}/{path}")
+        fresh = portal.events("hospital")[before:]
+        assert ("patient-viewed", "allowed", patient) in [(a, o, p) for a, o, _, p in fresh]

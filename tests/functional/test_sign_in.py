@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 from functional_helpers import page_text
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from medportal.identity.models import LoginSession
+from medportal.identity import views
+from medportal.identity.models import Account, LoginSession
 
 
 def test_healthz_answers_for_each_institution(portal):
@@ -179,3 +180,49 @@ def test_a_session_ends_without_use(portal):
         for row in session.scalars(select(LoginSession)):
             row.last_used_at -= timedelta(minutes=31)
     assert "sign-in" in browser.get("/audit", status=303).location
+
+
+def test_a_password_changed_during_a_sign_in_wins(portal, monkeypatch):
+    """The check runs on a snapshot; what is committed meanwhile decides."""
+    real = views.verify_password
+
+    def verify_then_change(policy, stored, password):
+        right = real(policy, stored, password)
+        with portal.session("hospital") as session, session.begin():
+            session.execute(
+                update(Account)
+                .where(Account.person_id == portal.person("nurse"))
+                .values(status="suspended")
+            )
+        return right
+
+    monkeypatch.setattr(views, "verify_password", verify_then_change)
+    browser = portal.browser()
+    browser.app.extra_environ["REMOTE_ADDR"] = "127.0.0.78"
+    assert browser.sign_in("16240817").status_int == 401
+    monkeypatch.undo()
+    with portal.session("hospital") as session, session.begin():
+        session.execute(
+            update(Account)
+            .where(Account.person_id == portal.person("nurse"))
+            .values(status="active")
+        )
+    assert browser.sign_in("16240817").status_int == 303
+
+
+def test_an_ipv6_customer_has_one_address(portal):
+    browsers = [portal.browser() for _ in range(7)]
+    for number, browser in enumerate(browsers):
+        browser.app.extra_environ["REMOTE_ADDR"] = f"2001:db8:0:1::{number:x}"
+    answers = [browser.sign_in("18509738", "not the right one") for browser in browsers]
+    assert answers[-1].status_int == 429
+
+
+def test_wrong_old_passwords_are_throttled(portal):
+    browser = portal.signed_in("volunteer")
+    for _ in range(6):
+        form = browser.get("/account/password").forms["form"]
+        form["old"] = "something else entirely"
+        form["new"] = form["again"] = "seven lamps over the harbour"
+        answer = form.submit(expect_errors=True)
+    assert answer.status_int == 429

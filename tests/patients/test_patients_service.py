@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from medportal.identity.models import Account, Person, PersonIdentifier
 from medportal.identity.service import Profile, find_person, register_person, roles_of
 from medportal.patients import service
-from medportal.patients.errors import AlreadyRegistered
+from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.models import Destination, Patient, PatientStatus
 from medportal.patients.models_index import PartnerIndex
 from medportal.patients.partner_index import Hit, IndexIncomplete, lookup
@@ -93,17 +93,50 @@ def test_staff_become_patients_with_the_data_that_they_have(session):
         session,
         scheme=CARD,
         number="17645234",
-        profile=profile("Dr. Amanda"),
+        profile=profile("Amanda JÚLIO"),
         role="doctor",
         by=None,
         now=NOW,
     ).person_id
     assert service.find_patient(session, CARD, "17645234") is None, "staff is no patient"
-    patient, created = register(session, name="Typed by the clerk")
+    patient, created = register(session, name="amanda  julio")
     assert (patient, created) == (doctor, False)
     assert roles_of(session, doctor) == {"doctor", "patient"}
-    assert service.details(session, doctor, CARD).name == "Dr. Amanda"
+    assert service.details(session, doctor, CARD).name == "Amanda JÚLIO"
     assert count(session, Account) == 1
+
+
+def test_a_number_of_somebody_else_is_refused(session):
+    """A slip of the keyboard must not make the wrong person a patient."""
+    register_person(
+        session,
+        scheme=CARD,
+        number="17645234",
+        profile=profile("Duarte Figueira"),
+        role="doctor",
+        by=None,
+        now=NOW,
+    )
+    with pytest.raises(RegistrationRefused) as refused:
+        register(session, name="Amanda Júlio")
+    assert refused.value.code == "somebody-else"
+    assert count(session, Patient) == 0
+
+
+def test_nobody_registers_themselves(session):
+    clerk = register_person(
+        session,
+        scheme=CARD,
+        number="17645234",
+        profile=profile("Amanda Júlio"),
+        role="ward_clerk",
+        by=None,
+        now=NOW,
+    ).person_id
+    registration = service.Registration(CARD, "17645234", profile("Amanda Júlio"))
+    with pytest.raises(RegistrationRefused) as refused:
+        service.register_patient(session, registration, [], by=clerk, now=NOW)
+    assert refused.value.code == "oneself"
 
 
 def test_a_registration_is_indexed_for_every_partner(session):
@@ -153,7 +186,7 @@ def test_lists_are_paged_by_key_and_show_everybody_once(session):
     while page := service.list_patients(session, among=None, after=after, limit=2):
         seen.extend(page)
         after = (page[-1].name, page[-1].id)
-        assert after == service.names_for_cursor(session, page[-1].id)
+        assert after == service.list_key(session, page[-1].id, None)
     assert sorted(card.id for card in seen) == sorted(made)
     assert [(card.name, card.id) for card in seen] == sorted((c.name, c.id) for c in seen)
 
@@ -167,6 +200,8 @@ def test_a_list_keeps_to_those_who_are_asked_for(session):
     ]
     nobody = select(Patient.person_id).where(Patient.ward == "nowhere")
     assert service.list_patients(session, among=nobody, after=None) == []
+    assert service.list_key(session, one, among) == ("Ana", one)
+    assert service.list_key(session, one, nobody) is None
 
 
 def test_staff_do_not_stand_in_the_list_of_patients(session):
@@ -180,7 +215,7 @@ def test_staff_do_not_stand_in_the_list_of_patients(session):
         now=NOW,
     ).person_id
     assert service.list_patients(session, among=None, after=None) == []
-    assert service.names_for_cursor(session, doctor) is None
+    assert service.list_key(session, doctor, None) is None
 
 
 # -- two at once ---------------------------------------------------------------------------------

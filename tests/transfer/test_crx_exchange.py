@@ -50,7 +50,7 @@ def test_an_unknown_patient_and_one_whose_rules_say_no_get_the_same_answer():
     world.submit(record)
     assert world.log[-1] == ("R", "UNKNOWN")
     assert world.of(ev.Unheard) == [ev.Unheard(record)]
-    assert world.receiver.misses.tokens == world.limits.misses_burst - 1
+    assert world.receiver.allowance.misses.tokens == world.limits.misses_burst - 1
 
 
 def test_an_incomplete_index_answers_busy_and_never_unknown():
@@ -229,6 +229,47 @@ def test_trying_out_numbers_runs_into_the_limit_on_misses():
         world.submit(record_of(world.lab, number=number))
     world.submit(record_of(world.lab, number="99999999"))
     assert [kind for _, kind in world.log[-6:]] == ["QUERY", "UNKNOWN"] * 2 + ["QUERY", "BUSY"]
+
+
+def test_a_burst_of_misses_costs_as_much_as_misses_one_by_one():
+    """What is under way counts: a full window asked at once must not slip through."""
+    world = World(ev.Limits(misses_rate=1, misses_burst=2)).connect()
+    world.hold.add("answer")
+    world.submit(*(record_of(world.lab, number=f"1111111{n}") for n in range(5)))
+    assert len(world.of(ev.Ask, "seen")) == 2
+    assert len(world.of(ev.Again)) == 3
+
+
+def test_a_known_patient_asked_about_again_and_again_runs_into_a_limit():
+    """Each such question is an event in the patient's audit; none leads to a record."""
+    world = World(ev.Limits(unused_rate=0.5, unused_burst=2)).connect()
+    world.storage.register()
+    world.tamper = lambda side, body: [] if type_of(body) == "OFFER" else [body]
+    world.submit(*(record_of(world.lab) for _ in range(3)))
+    assert len(world.of(ev.Ask, "seen")) == 2
+    assert [each.after_ms for each in world.of(ev.Again)] == [2_000]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_is_delivered_costs_no_more_than_a_query(full):
+    """Neither does it where the receiver itself could not keep the record."""
+    world = World(ev.Limits(unused_burst=1, misses_burst=1)).connect()
+    world.storage.register()
+    world.storage.full = full
+    for _ in range(5):
+        world.submit(record_of(world.lab))
+    assert len(world.of(ev.Again if full else ev.HaveReceipt)) == 5
+    assert len(world.of(ev.Accept, "seen")) == 5
+
+
+def test_a_receipt_given_again_and_an_index_that_is_not_ready_cost_no_more_than_a_query():
+    world = World(ev.Limits(unused_burst=1, misses_burst=1)).connect()
+    world.storage.register()
+    record = record_of(world.lab)
+    world.submit(*[record] * 3)
+    world.storage.ready = False
+    world.submit(*(record_of(world.lab, number="11111111") for _ in range(3)))
+    assert len(world.of(ev.Ask, "seen")) == 6
 
 
 def test_a_record_that_fits_no_frame_waits_for_a_person_and_holds_up_nothing():

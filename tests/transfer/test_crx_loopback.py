@@ -1,13 +1,14 @@
 """The services over real TLS on 127.0.0.1, with real keys and databases."""
 
 import asyncio
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from crx_institutions import House, enrol, found
+from crx_institutions import SCHEME, House, enrol, found
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,18 +28,23 @@ from medportal.core.ids import new_id
 from medportal.delivery import receipts
 from medportal.delivery.models import Inbox, Outbox, ReceiptCounter
 from medportal.delivery.parcel import Parcel, inbox_info
+from medportal.patients.pseudonyms import pseudonym
 from medportal.pki import ca as authority
 from medportal.pki import partners
 from medportal.pki.keystore import TlsCredentials
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Purpose
+from medportal.transfer import events as ev
+from medportal.transfer import kem, protocol
 from medportal.transfer.commands import receiver_service, sender_service
-from medportal.transfer.conversation import instant
-from medportal.transfer.credentials import peer_of
+from medportal.transfer.conversation import Conversation, instant
+from medportal.transfer.credentials import delivery_signer, peer_of
 from medportal.transfer.errors import ChannelError, Code, Untrusted
 from medportal.transfer.framing import FrameBuffer, encode_frame
 from medportal.transfer.messages import decode
-from medportal.transfer.receiver import ReceiverSettings
+from medportal.transfer.ports import OutgoingRecord, OwnHead
+from medportal.transfer.receiver import ReceiverSettings, origin_of
+from medportal.transfer.sending import SenderPorts
 from medportal.transfer.tls import GROUP, TlsStream
 
 
@@ -511,6 +517,96 @@ def test_a_partner_with_too_many_connections_is_put_off(houses):
             await until(lambda: states(laboratory) == DELIVERED)
 
     asyncio.run(run())
+
+
+class Client:
+    """A sender in the test's own hands: asks what it is told and keeps what comes of it."""
+
+    def __init__(self, house: House, stream: TlsStream) -> None:
+        peer = peer_of(house.keys.trusted, house.keys.crl_limits)("hospital")
+        signer = house.keys.signer(Purpose.EXCHANGE)
+        ports = SenderPorts(
+            house.id, signer, peer, secrets.token_bytes, kem.seal, delivery_signer(signer)
+        )
+        self.effects: list[ev.Effect] = []
+        session = protocol.new_sender(ports, ev.Limits())
+        self.talk = Conversation(stream, session, protocol.step_sender, self._perform)
+        self.running = asyncio.create_task(self.talk.run(stream.channel, lambda: None))
+
+    def _perform(self, effect: ev.Effect) -> None:
+        self.effects.append(effect)
+        if isinstance(effect, ev.Prepare):
+            self.talk.post(ev.Prepared(OwnHead()))
+
+    async def ask(self, house: House, number: str) -> ev.Effect:
+        key = house.keys.partner_key("hospital")
+        asked = pseudonym(key.key, SCHEME, number)
+        record = OutgoingRecord(new_id(), key.key_id, asked, b"d" * 32, b"payload")
+        before = len(self.effects)
+        self.talk.post(ev.Submit(record))
+        await until(lambda: len(self.effects) > before)
+        return self.effects[-1]
+
+    async def leave(self) -> None:
+        self.talk.post(ev.Stop())
+        await self.running
+
+
+async def client(house: House, port: int) -> Client:
+    made = Client(house, await connect(house, port))
+    await until(lambda: any(isinstance(each, ev.Established) for each in made.effects))
+    return made
+
+
+def test_more_connections_are_no_way_to_more_misses(houses):
+    """One idle, one spent and closed, the idle one closed after it: the limit still stands."""
+    hospital, laboratory = houses
+
+    async def run() -> None:
+        limits = ev.Limits(misses_rate=0.01, misses_burst=3)
+        async with receiving(hospital, laboratory, limits=limits) as port:
+            idle, spending = await client(laboratory, port), await client(laboratory, port)
+            for number in ("11111111", "22222222", "33333333"):
+                assert isinstance(await spending.ask(laboratory, number), ev.Unheard)
+            assert isinstance(await idle.ask(laboratory, "44444444"), ev.Again)
+            await spending.leave()
+            await idle.leave()
+            new = await client(laboratory, port)
+            assert isinstance(await new.ask(laboratory, "55555555"), ev.Again)
+            await new.leave()
+
+    asyncio.run(run())
+
+
+def test_a_partner_that_says_nothing_takes_few_connections(houses):
+    """It is known after TLS, so nobody has to wait for HELLO to count its connections."""
+    hospital, laboratory = houses
+    limits = ev.Limits(handshake=5)
+    few = {"most_of_partner": 1, "most_silent_of_partner": 1, "limits": limits}
+
+    async def run() -> list[list[str]]:
+        async with receiving(hospital, laboratory, **few) as port:
+            streams = [await connect(laboratory, port) for _ in range(6)]
+            return await asyncio.gather(*(answer(stream) for stream in streams))
+
+    answers = asyncio.run(run())
+    assert answers[:2] == [[Code.TIMEOUT]] * 2
+    assert answers[2:] == [[Code.TRUNCATED]] * 4
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+    ],
+)
+def test_addresses_that_one_host_has_plenty_of_count_as_one(address, counted_as):
+    assert origin_of(address) == counted_as
 
 
 def test_admit_names_what_is_wrong_with_a_stranger(houses, tmp_path):

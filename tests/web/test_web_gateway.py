@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pyramid.httpexceptions import HTTPBadRequest, HTTPLengthRequired, HTTPRequestTimeout
 
+from medportal.web import gateway
 from medportal.web.gateway import LISTENER, Gateway
 from medportal.web.limits import TAKEN
 
@@ -68,8 +69,8 @@ def ask(
         "headers": headers,
         **more,
     }
-    gateway = Gateway(application, "hospital", threads=1, most_bytes=LIMIT, seconds=seconds)
-    asyncio.run(gateway(scope, receive, send))
+    asgi = Gateway(application, "hospital", threads=1, most_bytes=LIMIT, seconds=seconds)
+    asyncio.run(asgi(scope, receive, send))
     return sent
 
 
@@ -162,9 +163,26 @@ def test_a_length_that_is_not_true_or_no_number_is_refused(declared: str) -> Non
     assert isinstance(environ[TAKEN], HTTPBadRequest)
 
 
-def test_a_body_that_says_it_is_too_long_is_left_to_the_application_unread() -> None:
-    environ = seen(length(LIMIT + 1), seconds=5)
+@pytest.mark.parametrize("parts", [[part(b"x" * 600, True), part(b"x" * 401)], [part(b"x", True)]])
+def test_a_body_that_says_it_is_too_long_is_heard_and_not_kept(
+    parts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "DISCARD_SECONDS", 0.05)
+    environ = seen(length(LIMIT + 1), *parts)
     assert (environ["body"], environ["CONTENT_LENGTH"]) == (b"", str(LIMIT + 1))
+    assert TAKEN not in environ
+
+
+def test_a_body_out_of_all_measure_is_not_heard() -> None:
+    never = {"type": "http.disconnect"}
+    environ = seen(length(gateway.DISCARDED_BYTES + 1), never)
+    assert environ["body"] == b""
+
+
+def test_what_asks_for_no_path_is_refused() -> None:
+    environ = seen(raw_path=b"*")
+    assert isinstance(environ[TAKEN], HTTPBadRequest)
+    assert environ["PATH_INFO"] == "/"
 
 
 def test_of_a_body_that_becomes_too_long_no_more_is_read_than_shows_it() -> None:
