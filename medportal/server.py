@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -71,33 +72,49 @@ def run(app: object, global_conf: Mapping[str, str], **local_conf: str) -> None:
     ``app`` was loaded to show configuration errors at once; every worker loads its own.
     """
     listeners = parse_listeners(local_conf.get("listen", ""))
-    workers = int(local_conf.get("workers", "1"))
-    # Forking keeps what is imported already, which halves the time of a start; nothing has
-    # opened a database or a key by now. Where there is no fork, each child imports anew.
-    context = multiprocessing.get_context(
-        "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    )
-    children: list[BaseProcess] = [
-        context.Process(target=serve_listener, args=(dict(global_conf), listener, workers))
-        for listener in listeners
+    workers = _workers(local_conf.get("workers", "1"))
+    children = [
+        _process(serve_listener, (dict(global_conf), listener, workers)) for listener in listeners
     ]
+    stopping = _stop_on_signals(children)
     for child in children:
         child.start()
-    _stop_on_signals(children)
     multiprocessing.connection.wait([child.sentinel for child in children])
     # One listener that ends takes the others with it: half a portal is a fault to be seen.
     _terminate(children)
-    sys.exit(max((abs(child.exitcode or 0) for child in children), default=0) and 1)
+    sys.exit(0 if stopping.is_set() else 1)
 
 
-def _stop_on_signals(children: list[BaseProcess]) -> None:
+def _workers(text: str) -> int:
+    if not (text.isdigit() and 0 < int(text) <= 64):
+        raise ConfigurationError("ini: server:main: workers: a number from 1 to 64")
+    return int(text)
+
+
+def _process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
+    """Return a process that has not started.
+
+    Forking keeps what is imported already, which halves the time of a start; nothing has
+    opened a database or a key by now. Where there is no fork, each child imports anew.
+    """
+    if "fork" in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    return multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+
+
+def _stop_on_signals(children: list[BaseProcess]) -> threading.Event:
+    """Stop the children at SIGTERM and SIGINT; return what is set from then on."""
+    stopping = threading.Event()
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
         for child in children:
-            if child.is_alive():
+            if child.pid is not None and child.is_alive():
                 child.terminate()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    return stopping
 
 
 def _terminate(children: list[BaseProcess]) -> None:
@@ -113,6 +130,9 @@ def _terminate(children: list[BaseProcess]) -> None:
 
 def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: int) -> None:
     """Serve one institution's address until SIGTERM or SIGINT."""
+    # The parent's handlers speak of children that are not this process's.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     ini = global_conf["__file__"]
     setup_logging(ini, dict(global_conf))
     settings = parse_settings(get_appsettings(ini, options=_options(global_conf)))

@@ -101,7 +101,7 @@ def patient_list(request: Request) -> dict[str, Any]:
     }
 
 
-def _cursor(request: Request, among: Select[tuple[str]] | None) -> tuple[str, str] | None:
+def _cursor(request: Request, among: Select[str] | None) -> tuple[str, str] | None:
     """Return the key of the last patient of the page before.
 
     It is the id alone: the name is looked up again, so that no name stands in an address.

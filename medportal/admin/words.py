@@ -1,5 +1,7 @@
 """Audit events in words: what was done, how it ended, why."""
 
+from typing import Any
+
 from medportal.audit.events import Action, Outcome
 from medportal.core.reasons import Reason
 from medportal.web.i18n import _
@@ -71,11 +73,11 @@ PROCESSES = {
 }
 
 
-def action_words(action: Action) -> str:
+def action_words(action: Action) -> Any:
     """Return what was done; an action that has no page yet keeps its code."""
     return ACTIONS.get(action, str(action))
 
 
-def reason_words(code: str) -> str:
+def reason_words(code: str) -> Any:
     """Return a reason in words; a code of a partner or of the transfer keeps its form."""
     return REASONS.get(Reason(code), code) if code in set(Reason) else code

@@ -236,7 +236,7 @@ def list_patients(
 
 
 def list_key(
-    session: Session, patient_id: str, among: Select[tuple[str]] | None
+    session: Session, patient_id: str, among: Select[str] | None
 ) -> tuple[str, str] | None:
     """Return the key (name, id) by which lists are ordered, for a patient of the list."""
     query = (

@@ -284,7 +284,6 @@ def _audit_created(context: PatientContext, request: Request, created: service.C
             details={"partner": partner, "record": created.record_id},
         )
 
-
     for partner in created.left_out:
         request.audit(
             Action.DELIVERY_QUEUED,

@@ -48,7 +48,13 @@ def _load(path: Path, variables: Mapping[str, str]) -> Tenant:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path.name}: there is no such tenant file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name}: is not TOML: not a text in UTF-8") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path.name}: is not TOML: nested too deeply") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path.name}: is not TOML: {error}") from error
     unknown: list[str] = []
     data = _substitute(data, variables, "", unknown)

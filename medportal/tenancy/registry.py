@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
+from medportal.core.errors import ConfigurationError
 from medportal.tenancy.engines import make_engine, reading
 from medportal.tenancy.schema import require_current
 from medportal.tenancy.tenant import Tenant
@@ -45,10 +47,18 @@ class Database:
 
     def unchecked(self) -> Engine:
         """Return a new engine without a look at the schema: for migrations only."""
-        url = make_url(self._tenant.database_url)
+        url = self._url()
         if url.get_backend_name() == "sqlite" and url.database:
             _make_private(Path(url.database))
         return make_engine(self._tenant.database_url)
+
+    def _url(self) -> URL:
+        try:
+            return make_url(self._tenant.database_url)
+        except (ArgumentError, ValueError):
+            # What went wrong quotes a part of the address, which may be the password.
+            message = f"{self._tenant.id}.toml: database.url: is not an address"
+            raise ConfigurationError(message) from None
 
     def reader(self) -> Session:
         """Return a session whose transactions only read."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from medportal.core.errors import ConfigurationError
@@ -217,11 +218,7 @@ def parse(
             reader.text("identifiers.scheme", _SLUG, "must name the numbering scheme"),
             reader.integer("identifiers.digits", 8, 4, 20),
         ),
-        database_url=reader.text(
-            "database.url",
-            re.compile(r"(sqlite:////?|postgresql://).+"),
-            "must be a sqlite:/// or postgresql:// address",
-        ),
+        database_url=_database_url(reader),
         documents=reader.text("documents.store", re.compile("sql"), 'must be "sql"', "sql"),
         roles=_roles(reader),
         passwords=PasswordPolicy(
@@ -255,6 +252,17 @@ def _keys(data: Mapping[str, Any]) -> set[str]:
     }
     # Of a table that is unknown itself, naming the table is enough.
     return set(data) | {key for key in inner if key.split(".")[0] in _TABLES}
+
+
+def _database_url(reader: _Reader) -> str:
+    hint = "must be a sqlite:/// or postgresql:// address"
+    url = reader.text("database.url", re.compile(r"(sqlite:////?|postgresql://).+"), hint)
+    try:
+        # Reading the port looks at it.
+        urlsplit(url).port  # noqa: B018
+    except ValueError:
+        reader.problem("database.url", f"{hint} (write signs of a password as %XX)")
+    return url
 
 
 def _kind(reader: _Reader) -> Kind:

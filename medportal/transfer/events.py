@@ -51,6 +51,8 @@ class Limits:
     queries_burst: float = 2_000.0
     misses_rate: float = 1.0
     misses_burst: float = 500.0
+    unused_rate: float = 1.0
+    unused_burst: float = 1_000.0
 
 
 # Events from the wire.

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from medportal.transfer import receiving, sending
-from medportal.transfer.budget import full
+from medportal.transfer.budget import Allowance, full
 from medportal.transfer.errors import Code, MessageError, ProtocolError, TransferError
 from medportal.transfer.events import Abort, Effect, Event, Instant, Limits, Received, kind_of
 from medportal.transfer.messages import ErrorMessage, HeldHead, Mark, decode
@@ -130,13 +130,20 @@ def new_sender(
     return Sender(ports, limits, held, mark)
 
 
-def new_receiver(ports: ReceiverPorts, limits: Limits) -> Receiver:
-    """Return a receiver's session before its connection, with full budgets."""
-    return Receiver(
-        ports,
-        limits,
-        full(limits.queries_rate, limits.queries_burst),
-        full(limits.misses_rate, limits.misses_burst),
+def new_receiver(ports: ReceiverPorts, limits: Limits, allowance: Allowance) -> Receiver:
+    """Return a receiver's session before its connection.
+
+    ``allowance`` is the partner's, shared by all of its sessions; see :func:`new_allowance`.
+    """
+    return Receiver(ports, limits, allowance)
+
+
+def new_allowance(limits: Limits) -> Allowance:
+    """Return the full allowance of one partner."""
+    return Allowance(
+        queries=full(limits.queries_rate, limits.queries_burst),
+        misses=full(limits.misses_rate, limits.misses_burst),
+        unused=full(limits.unused_rate, limits.unused_burst),
     )
 
 

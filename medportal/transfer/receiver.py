@@ -6,10 +6,11 @@ not delay another.
 """
 
 import asyncio
+import ipaddress
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -19,7 +20,7 @@ from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
 from medportal.transfer import kem, payload, protocol
-from medportal.transfer.budget import Budget, full
+from medportal.transfer.budget import Allowance, full
 from medportal.transfer.conversation import Conversation, Work
 from medportal.transfer.credentials import PkiPeer
 from medportal.transfer.errors import (
@@ -44,14 +45,19 @@ STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """How the receiver behaves; ``listen`` is "host:port", times are seconds."""
+    """How the receiver behaves; ``listen`` is "host:port", times are seconds.
+
+    A partner above ``most_of_partner`` is told when to come back, which takes a HELLO;
+    ``most_silent_of_partner`` more connections may wait for that, and what comes above is cut.
+    """
 
     institution: str
     listen: str
     most_connections: int = 256
     most_shaking: int = 64
-    most_shaking_of_address: int = 16
+    most_shaking_of_origin: int = 16
     most_of_partner: int = 4
+    most_silent_of_partner: int = 4
     group: int = 64
     look_for_changes: float = 2.0
     limits: ev.Limits = field(default_factory=ev.Limits)
@@ -67,6 +73,22 @@ class ReceiverNeeds:
     identifiers: payload.Identifiers
     check_content: payload.ContentCheck
     store: ReceiverStore
+
+
+def origin_of(address: str) -> str:
+    """Return what connections are counted by: an IPv4 address, or the /64 of an IPv6 one.
+
+    Whoever has one address of a /64 has all of them.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
 class Committer:
@@ -121,7 +143,7 @@ class ReceiverService:
         """Prepare; nothing is opened before :meth:`run`."""
         self.needs = needs
         self.committer = Committer(needs.store, needs.settings.group)
-        self.budgets: dict[str, tuple[Budget, Budget]] = {}
+        self.allowances: dict[str, Allowance] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
         self._shaking: Counter[str] = Counter()
@@ -131,6 +153,12 @@ class ReceiverService:
     def of_partner(self) -> Counter[str]:
         """Count the connections of each partner."""
         return Counter(each.peer.institution for each in self.reception)
+
+    def allowance(self, partner: str) -> Allowance:
+        """Return the allowance that all connections of a partner share, for as long as we run."""
+        if partner not in self.allowances:
+            self.allowances[partner] = protocol.new_allowance(self.needs.settings.limits)
+        return self.allowances[partner]
 
     async def run(
         self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None
@@ -159,11 +187,11 @@ class ReceiverService:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self.needs.settings
-        address = str((writer.get_extra_info("peername") or ("",))[0])
+        origin = origin_of(str((writer.get_extra_info("peername") or ("",))[0]))
         crowded = (
             len(self._connections) >= settings.most_connections
             or self._shaking.total() >= settings.most_shaking
-            or self._shaking[address] >= settings.most_shaking_of_address
+            or self._shaking[origin] >= settings.most_shaking_of_origin
         )
         if self.stopping or crowded:
             writer.transport.abort()
@@ -172,7 +200,7 @@ class ReceiverService:
         assert task is not None
         self._connections.add(task)
         try:
-            await self._serve(reader, writer, address)
+            await self._serve(reader, writer, origin)
         except Exception as error:
             log.error("connection failed", kind=type(error).__name__)
             writer.transport.abort()
@@ -180,25 +208,33 @@ class ReceiverService:
             self._connections.discard(task)
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, origin: str
     ) -> None:
         credentials = self.needs.keystore.credentials(Purpose.CHANNEL)
         stream = TlsStream(reader, writer, credentials, server=True)
-        self._shaking[address] += 1
+        self._shaking[origin] += 1
         try:
             async with asyncio.timeout(self.needs.settings.limits.handshake):
                 channel = await stream.handshake(self.needs.peer_of, utcnow())
+            self._check_count(channel.peer)
         except (ChannelError, Untrusted, TimeoutError) as error:
             stream.abort()
             await self._refused(error)
             return
         finally:
-            self._shaking -= Counter({address: 1})  # Keeps no address that has none.
+            self._shaking -= Counter({origin: 1})  # Keeps no origin that has none.
         peer = self.needs.peer_of(channel.peer)
         if peer is None:
             stream.abort()
             return
         await Reception(self, peer, stream).run(channel)
+
+    def _check_count(self, partner: str) -> None:
+        """Refuse a partner with too many connections, as soon as TLS has told who it is."""
+        settings = self.needs.settings
+        most = settings.most_of_partner + settings.most_silent_of_partner
+        if self.of_partner()[partner] >= most:
+            raise ChannelError(Code.TOO_MANY)
 
     async def _refused(self, error: BaseException) -> None:
         code = error.code if isinstance(error, TransferError) else Code.TIMEOUT
@@ -241,11 +277,9 @@ class Reception:
             random=secrets.token_bytes,
             new_key=kem.OneUseKey,
         )
-        session = protocol.new_receiver(ports, needs.settings.limits)
-        kept = service.budgets.get(peer.institution)
-        if kept:
-            # A new connection is no way to a new budget.
-            session = replace(session, queries=kept[0], misses=kept[1])
+        session = protocol.new_receiver(
+            ports, needs.settings.limits, service.allowance(peer.institution)
+        )
         self.talk: Conversation[Receiver] = Conversation(
             stream, session, protocol.step_receiver, self._perform
         )
@@ -267,8 +301,6 @@ class Reception:
             await self._audit_close(close)
         finally:
             self._service.reception.discard(self)
-            session = self.talk.session
-            self._service.budgets[self.peer.institution] = (session.queries, session.misses)
             await self._work.finish()
 
     async def _audit_close(self, close: ev.Close) -> None:

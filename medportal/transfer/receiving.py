@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from medportal.transfer import transcript
-from medportal.transfer.budget import Budget
+from medportal.transfer.budget import Allowance
 from medportal.transfer.errors import Code, ProtocolError
 from medportal.transfer.events import (
     Abort,
@@ -130,12 +130,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One connection of a receiver, frozen; ``step`` returns the next one."""
+    """One connection of a receiver, frozen; ``step`` returns the next one.
+
+    Only ``allowance`` changes in place: the partner's other connections spend from it too.
+    """
 
     ports: ReceiverPorts
     limits: Limits
-    queries: Budget
-    misses: Budget
+    allowance: Allowance
     phase: Phase = Phase.START
     channel: Channel | None = None
     binding: Binding | None = None
@@ -280,13 +282,11 @@ def on_query(receiver: Receiver, event: Received[Query], now: Instant) -> Step:
         return receiver, [send(Busy(message.tid, DRAINING_AFTER_MS))]
     if len(receiver.records) >= receiver.limits.window:
         raise ProtocolError(Code.WINDOW)
-    queries, misses = receiver.queries.refilled(now.mono), receiver.misses.refilled(now.mono)
-    for budget in (queries, misses):
-        if budget.empty:
-            return receiver, [send(Busy(message.tid, budget.wait_ms()))]
+    wait_ms = receiver.allowance.take(now.mono)
+    if wait_ms:
+        return receiver, [send(Busy(message.tid, wait_ms))]
     question = Question(message.tid, message.key_id, message.pseudonym)
-    after = _with(receiver, Item(Stage.ASKED, question))
-    return replace(after, queries=queries.spend(), misses=misses), [Ask(question)]
+    return _with(receiver, Item(Stage.ASKED, question)), [Ask(question)]
 
 
 def on_query_again(receiver: Receiver, event: Received[Query], now: Instant) -> Step:
@@ -312,9 +312,12 @@ def on_looked(receiver: Receiver, event: Looked, now: Instant) -> Step:
         if item is None or item.stage is not Stage.ASKED:
             continue
         if isinstance(answer, Known):
+            # What it costs if no record follows is put back once one is settled.
+            receiver.allowance.no_miss()
             hits.append((item, answer))
         else:
-            receiver = _spent(_without(receiver, tid), answer)
+            _reckon(receiver.allowance, answer)
+            receiver = _without(receiver, tid)
             effects.append(send(_plain_answer(tid, answer)))
     for start in range(0, len(hits), MAX_BATCH):
         receiver, offers = _offer(receiver, hits[start : start + MAX_BATCH], now)
@@ -322,10 +325,11 @@ def on_looked(receiver: Receiver, event: Looked, now: Instant) -> Step:
     return receiver, effects
 
 
-def _spent(receiver: Receiver, answer: Miss) -> Receiver:
-    if isinstance(answer, NotKnown):
-        return replace(receiver, misses=receiver.misses.spend())
-    return receiver
+def _reckon(allowance: Allowance, answer: Miss) -> None:
+    """Put back what a question did not cost that led to no offer."""
+    allowance.no_waste()
+    if not isinstance(answer, NotKnown):
+        allowance.no_miss()
 
 
 def _plain_answer(tid: str, answer: Miss) -> Message:
@@ -397,12 +401,14 @@ def on_deliver_unasked(receiver: Receiver, event: Received[Deliver], now: Instan
 
 def on_settled(receiver: Receiver, event: Settled, now: Instant) -> Step:
     """The record is durable: the receipt may leave."""
+    receiver.allowance.no_waste()
     after = _without(receiver, event.tid)
     return drained(after, [send(ReceiptMessage(event.tid, event.receipt))])
 
 
 def on_unsettled(receiver: Receiver, event: Unsettled, now: Instant) -> Step:
     """Nothing was kept: the sender keeps its record and asks again."""
+    receiver.allowance.no_waste()
     return drained(_without(receiver, event.tid), [send(Busy(event.tid, event.after_ms))])
 
 

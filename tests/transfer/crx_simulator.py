@@ -230,7 +230,9 @@ class World:
     def reconnect(self) -> None:
         """Start a new connection over the same durable state."""
         self.sender: Sender = protocol.new_sender(self.sender_ports(), self.limits, mark=self.mark)
-        self.receiver: Receiver = protocol.new_receiver(self.receiver_ports(), self.limits)
+        self.receiver: Receiver = protocol.new_receiver(
+            self.receiver_ports(), self.limits, protocol.new_allowance(self.limits)
+        )
         self.to_receiver: Wire = []
         self.to_sender: Wire = []
 

@@ -344,7 +344,11 @@ def test_a_hello_that_is_not_in_order_is_refused_before_the_database_is_touched(
 def test_a_stranger_is_refused():
     world = World(sender="clinic")
     world.reconnect()
-    receiver = protocol.new_receiver(ports_without_partners(world.receiver_ports()), world.limits)
+    receiver = protocol.new_receiver(
+        ports_without_partners(world.receiver_ports()),
+        world.limits,
+        protocol.new_allowance(world.limits),
+    )
     world.receiver = receiver
     world.connect()
     assert world.closed("seen") == (Code.UNKNOWN_PARTNER, False)
