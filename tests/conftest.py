@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
@@ -21,6 +22,10 @@ from medportal.tenancy.schema import migrate
 
 # Helpers that lie beside the tests that use them; import-mode "importlib" adds no path.
 sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer", "e2e")]
+
+# A busy machine is no fault of the code: hypothesis shall not measure time.
+settings.register_profile("medportal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medportal")
 
 NewDatabase = Callable[[str], str]
 

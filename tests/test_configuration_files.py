@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from medportal.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2hunter2"
@@ -41,17 +44,12 @@ class Place:
         self.hospital.write_text(changed, "utf-8")
 
     def run(self, *words: str) -> tuple[int, list[str]]:
-        """Run the command line; return the exit status and the lines of its complaint."""
-        said = subprocess.run(
-            [sys.executable, "-m", "medportal.cli", "--config", str(self.ini), *words],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=60,
-        )
-        assert SECRET not in said.stdout + said.stderr
-        assert "Traceback" not in said.stderr
-        return said.returncode, said.stderr.splitlines()
+        """Run the command line here; return the exit status and the lines of its complaint."""
+        said = CliRunner().invoke(main, ["--config", str(self.ini), *words])
+        assert SECRET not in said.output
+        # Anything else would be shown as a trace.
+        assert isinstance(said.exception, SystemExit | None), said.exc_info
+        return said.exit_code, said.stderr.splitlines()
 
     def problems(self, *words: str) -> list[str]:
         """Return what a command that fails complains of, one problem a line."""
@@ -68,6 +66,16 @@ def place(tmp_path: Path) -> Place:
 
 def test_files_in_order_pass(place: Place) -> None:
     assert place.run("tenant", "check") == (0, [])
+
+
+def test_the_program_itself_says_so_too(place: Place) -> None:
+    place.hospital.write_text(f'[database]\nurl = "postgresql://portal:{SECRET}@db/x')
+    command = [sys.executable, "-m", "medportal.cli", "--config", str(place.ini), "tenant", "check"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert said.returncode == 2
+    assert said.stdout == ""
+    (line,) = said.stderr.splitlines()
+    assert line.startswith("medportal: hospital.toml: is not TOML: Unterminated string")
 
 
 def test_every_problem_of_every_file_is_told_at_once(place: Place) -> None:

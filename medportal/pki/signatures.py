@@ -16,13 +16,18 @@ Verification, numbered as in the code (certificates: see :mod:`medportal.pki.ver
 6. If a later revocation list is known: it does not withdraw the certificate from a date at or
    before that moment. (An authority dates the withdrawal of a stolen key back to the theft.)
 
+What is kept for years (records) goes through :func:`verify_kept`, at every reading from the first:
+a statement may have waited longer than its signer's certificate lived, so check 2 is then made in
+parts. The certificate is looked at in its last moment if it had lapsed when the statement was
+taken in; the revocation list is not: it must be good for the moment of taking in.
+
 The moment: ``now`` for what has just arrived, ``at`` for what was verified, receipted or anchored
 in an audit log then. A thief of a key can write any time into a statement, so ``at`` must come
 from the verifier's own records, never from the statement itself.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,9 +37,16 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 
 from medportal.core import canonical
 from medportal.pki import errors
+from medportal.pki.certificates import crl_number
 from medportal.pki.profiles import Algorithm, CrlLimits, Purpose, meaning
 from medportal.pki.signers import Signer
-from medportal.pki.verify import VerifiedLeaf, verify_crl_origin, verify_leaf
+from medportal.pki.verify import (
+    VerifiedLeaf,
+    verify_crl,
+    verify_crl_origin,
+    verify_leaf,
+    verify_path,
+)
 
 MAX_STATEMENT_BYTES = 1024 * 1024
 _FORMAT = "medportal signed 1"
@@ -164,6 +176,80 @@ def verify_statement(
     return fields
 
 
+def verify_kept(
+    signed: Signed,
+    label: str,
+    *,
+    ca: x509.Certificate,
+    purpose: Purpose,
+    institution: str,
+    crl_limits: CrlLimits,
+    taken_in: datetime,
+    known_crl_der: bytes,
+) -> dict[str, Any]:
+    """Return the verified fields of a statement that was, or is to be, taken in for good.
+
+    ``taken_in`` is when the verifier took it in, by its own records; the statement carries the
+    newest list of that moment (:func:`with_newer_list`). ``known_crl_der`` is the newest held now.
+    Raises a ``PkiError``.
+    """
+    leaf = verify_kept_signer(
+        signed,
+        ca=ca,
+        purpose=purpose,
+        institution=institution,
+        crl_limits=crl_limits,
+        taken_in=taken_in,
+        known_crl_der=known_crl_der,
+    )
+    return check_statement(signed, label, leaf)  # (1), (3) to (5)
+
+
+def verify_kept_signer(
+    signed: Signed,
+    *,
+    ca: x509.Certificate,
+    purpose: Purpose,
+    institution: str,
+    crl_limits: CrlLimits,
+    taken_in: datetime,
+    known_crl_der: bytes,
+) -> VerifiedLeaf:
+    """Run checks 2 and 6 of :func:`verify_kept`, for whoever verifies much of one signer."""
+
+    def path(moment: datetime) -> VerifiedLeaf:
+        return verify_path(
+            signed.chain_der, ca=ca, purpose=purpose, institution=institution, now=moment
+        )
+
+    try:
+        leaf = path(taken_in)  # (2)
+    except errors.Expired:
+        leaf = path(_last_moment(signed))  # (2)
+    carried = verify_crl(signed.crl_der, ca=ca, now=taken_in, crl_limits=crl_limits)  # (2)
+    if carried.get_revoked_certificate_by_serial_number(leaf.serial) is not None:  # (2)
+        raise errors.Revoked("the authority has withdrawn the certificate")
+    _check_later(leaf, known_crl_der, ca, taken_in)  # (6)
+    return leaf
+
+
+def with_newer_list(signed: Signed, crl_der: bytes, *, ca: x509.Certificate) -> Signed:
+    """Return a statement with the newer of the list that it carries and the one given.
+
+    The list is not part of what is signed: it can be replaced, and anybody on the way can have
+    replaced it. Raises ``MalformedStatement`` for a carried list that is not the authority's, a
+    ``CrlError`` for a given one.
+    """
+    if signed.crl_der == crl_der:
+        return signed
+    newer = crl_number(verify_crl_origin(crl_der, ca=ca))
+    try:
+        carried = crl_number(verify_crl_origin(signed.crl_der, ca=ca))
+    except errors.CrlError as error:
+        raise errors.MalformedStatement("a revocation list that is not the authority's") from error
+    return replace(signed, crl_der=crl_der) if newer > carried else signed
+
+
 def check_statement(signed: Signed, label: str, leaf: VerifiedLeaf) -> dict[str, Any]:
     """Run checks 1 and 3 to 5 with a leaf verified before, as within one session.
 
@@ -202,6 +288,11 @@ def _moment(now: datetime | None, at: datetime | None) -> datetime:
     if at is not None and now is None:
         return at
     raise ValueError("either now or at")
+
+
+def _last_moment(signed: Signed) -> datetime:
+    # It has parsed before: only a certificate that has expired comes here.
+    return x509.load_der_x509_certificate(signed.chain_der[0]).not_valid_after_utc
 
 
 def _covered(label: str, algorithm: Algorithm, kid: str, payload: bytes) -> bytes:

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cryptography import x509
 from sqlalchemy.orm import Session
 
 from medportal.access.errors import NotPermitted
@@ -17,10 +16,9 @@ from medportal.delivery.outbox import Outgoing, enqueue
 from medportal.delivery.parcel import Parcel, outbox_info
 from medportal.keys import Authority, TenantKeys
 from medportal.patients.pseudonyms import pseudonym
-from medportal.pki.certificates import crl_number
-from medportal.pki.errors import MalformedStatement, PkiError
+from medportal.pki.errors import PkiError
 from medportal.pki.profiles import Purpose
-from medportal.pki.signatures import Signed, sign_statement, verify_statement
+from medportal.pki.signatures import Signed, sign_statement, verify_kept, with_newer_list
 from medportal.records import statement
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import (
@@ -309,14 +307,14 @@ def verify_author(
     """
     signed = Signed.from_bytes(sealed.signed_statement)
     authority = keys.authority(origin)
-    fields = verify_statement(
+    fields = verify_kept(
         signed,
         statement.LABEL,
         ca=authority.certificate,
         purpose=Purpose.RECORD,
         institution=origin,
         crl_limits=keys.crl_limits,
-        at=at,
+        taken_in=at,
         known_crl_der=authority.crl_der,
     )
     return statement.read_statement(
@@ -335,16 +333,12 @@ def with_newest_list(signed_statement: bytes, authority: Authority) -> bytes:
 
     A record may have waited for weeks before it could be delivered. The list is not part of
     what is signed; the one of the moment in which a record is filed is kept with it, so that
-    it can be checked as of that moment for good. Raises ``MalformedStatement``.
+    it can be checked as of that moment for good. Raises ``MalformedStatement``, also for a
+    carried list that is not the authority's.
     """
     signed = Signed.from_bytes(signed_statement)
-    try:
-        carried = crl_number(x509.load_der_x509_crl(signed.crl_der))
-    except ValueError as error:
-        raise MalformedStatement("a revocation list that cannot be read") from error
-    if carried >= crl_number(x509.load_der_x509_crl(authority.crl_der)):
-        return signed_statement
-    return replace(signed, crl_der=authority.crl_der).to_bytes()
+    newest = with_newer_list(signed, authority.crl_der, ca=authority.certificate)
+    return signed_statement if newest is signed else newest.to_bytes()
 
 
 def _sign(keys: TenantKeys, record: ClinicalRecord, content: bytes, now: datetime) -> bytes:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from cryptography import x509
-
 from medportal.delivery.parcel import Parcel
 from medportal.delivery.states import DeliveryReason
 from medportal.patients.pseudonyms import (
@@ -24,9 +22,16 @@ from medportal.patients.pseudonyms import (
 from medportal.pki import errors as pki
 from medportal.pki.partners import Partner, TrustStore
 from medportal.pki.profiles import CrlLimits, Purpose
-from medportal.pki.signatures import Signed, check_statement, sign_statement, verify_signature
+from medportal.pki.signatures import (
+    Signed,
+    check_statement,
+    sign_statement,
+    verify_kept_signer,
+    verify_signature,
+    with_newer_list,
+)
 from medportal.pki.signers import Signer
-from medportal.pki.verify import VerifiedLeaf, verify_crl, verify_leaf, verify_path
+from medportal.pki.verify import VerifiedLeaf, verify_leaf, verify_path
 from medportal.records import fhir, statement
 from medportal.records.errors import FhirError
 from medportal.transfer import transcript
@@ -34,6 +39,10 @@ from medportal.transfer.errors import Code, Untrusted
 
 REMEMBER_FOR = timedelta(minutes=1)
 REMEMBER_MOST = 16
+
+
+_Name = tuple[Purpose, tuple[bytes, ...], tuple[bytes, ...]]
+"""What a verified leaf depends on: purpose, chain and revocation lists."""
 
 
 @contextmanager
@@ -75,7 +84,7 @@ class PkiPeer:
     partner: Partner
     trusted: TrustStore
     limits: CrlLimits
-    _verified: dict[tuple[Purpose, bytes, bytes], tuple[datetime, VerifiedLeaf]] = field(
+    _verified: dict[_Name, tuple[datetime, VerifiedLeaf]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -115,44 +124,29 @@ class PkiPeer:
     def author(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
         """Return the fields of an author statement.
 
-        A record may wait longer than its signer's certificate lives; so a certificate that has
-        lapsed is looked at in its last moment. Withdrawn ones are refused by the list of today.
+        It is read as intake reads it, and everybody later
+        (:func:`medportal.pki.signatures.verify_kept`), so that what is receipted can be filed.
+        ``crl`` is the list of the handshake, which is checked there.
         """
         self._check_trusted()
         with _untrusted(Code.SIGNATURE):
             said = Signed.from_bytes(signed)
+            lists = (said.crl_der, crl)
             leaf = self._remembered(
-                Purpose.RECORD, said.chain_der, crl, now, lambda: self._lapsed(said, crl, now)
+                Purpose.RECORD, said.chain_der, lists, now, lambda: self._author(said, crl, now)
             )
             return check_statement(said, statement.LABEL, leaf)
 
-    def _lapsed(self, said: Signed, crl: bytes, now: datetime) -> VerifiedLeaf:
-        leaf = self._lapsed_path(said.chain_der, now)
-        withdrawn = verify_crl(
-            crl,
+    def _author(self, said: Signed, crl: bytes, now: datetime) -> VerifiedLeaf:
+        return verify_kept_signer(
+            with_newer_list(said, crl, ca=self.partner.ca),
             ca=self.partner.ca,
-            now=now,
+            purpose=Purpose.RECORD,
+            institution=self.institution,
             crl_limits=self.limits,
-            crl_floor=self.partner.crl_floor,
+            taken_in=now,
+            known_crl_der=crl,
         )
-        if withdrawn.get_revoked_certificate_by_serial_number(leaf.serial) is not None:
-            raise pki.Revoked("the authority has withdrawn the certificate")
-        return leaf
-
-    def _lapsed_path(self, chain: Sequence[bytes], now: datetime) -> VerifiedLeaf:
-        def path(moment: datetime) -> VerifiedLeaf:
-            return verify_path(
-                chain,
-                ca=self.partner.ca,
-                purpose=Purpose.RECORD,
-                institution=self.institution,
-                now=moment,
-            )
-
-        try:
-            return path(now)
-        except pki.Expired:
-            return path(_last_moment(chain))
 
     def _leaf(
         self, chain: Sequence[bytes], crl: bytes, purpose: Purpose, now: datetime
@@ -172,22 +166,22 @@ class PkiPeer:
             )
 
         with _untrusted(Code.CERTIFICATE):
-            return self._remembered(purpose, chain, crl, now, verified)
+            return self._remembered(purpose, chain, (crl,), now, verified)
 
     def _remembered(
         self,
         purpose: Purpose,
         chain: Sequence[bytes],
-        crl: bytes,
+        lists: tuple[bytes, ...],
         now: datetime,
         verify: Callable[[], VerifiedLeaf],
     ) -> VerifiedLeaf:
-        """Return a leaf verified under the same CRL a moment ago, or verify it now.
+        """Return a leaf verified under the same CRLs a moment ago, or verify it now.
 
         One certificate signs thousands of receipts; only what has verified is remembered, for
         less than a connection's life, and trust in the partner is asked about every time.
         """
-        name = (purpose, b"".join(chain), crl)
+        name = (purpose, tuple(chain), lists)
         found = self._verified.get(name)
         if found and timedelta(0) <= now - found[0] < REMEMBER_FOR:
             return found[1]
@@ -200,11 +194,6 @@ class PkiPeer:
     def _check_trusted(self) -> None:
         if not self.trusted.is_trusted(self.institution):
             raise Untrusted(Code.REVOKED_PARTNER)
-
-
-def _last_moment(chain: Sequence[bytes]) -> datetime:
-    # The chain has parsed before: only an expired certificate comes here.
-    return x509.load_der_x509_certificate(chain[0]).not_valid_after_utc
 
 
 def peer_of(trusted: TrustStore, limits: CrlLimits) -> Callable[[str], PkiPeer | None]:

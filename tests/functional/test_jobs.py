@@ -4,10 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, select
 
 from medportal.audit.models import AuditEvent, AuditHead, AuditNode
+from medportal.core import canonical
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
 from medportal.delivery.inbox import Arrival, Awaiting, awaiting_counts, register
@@ -17,10 +20,11 @@ from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.identity.models import LoginSession, Person
 from medportal.ops.audit import verify_tenant_log
 from medportal.pki import ca
-from medportal.pki.certificates import build_crl
+from medportal.pki.certificates import Validity, build_crl, build_leaf, generate_key
 from medportal.pki.keyfiles import from_pem
-from medportal.pki.profiles import Group
-from medportal.pki.signatures import Signed
+from medportal.pki.profiles import Algorithm, Group, Purpose
+from medportal.pki.signatures import Signed, sign_statement
+from medportal.pki.signers import Signer
 from medportal.records.models import Record
 
 
@@ -162,6 +166,50 @@ def test_a_record_that_waited_for_weeks_is_filed_and_still_verifies(portal, parc
         f"/patients/{portal.person('patient')}/records/{row.record_id}"
     )
     assert "The signature is right." in page.text
+
+
+def authority_of(portal, tenant):
+    """Return an institution's directory, authority and the authority's key."""
+    keys = portal.keys(tenant)
+    key = from_pem((keys.places.pki / "ca.key").read_bytes(), keys.passphrase(Group.CA), "ca.key")
+    return keys.places.pki, ca.read_ca(keys.places.pki), key
+
+
+def test_a_record_whose_signers_certificate_lapsed_meanwhile_is_filed_and_verifies(portal, parcel):
+    """The receiver takes such a record; what it receipted as registered is not set aside."""
+    _, authority, ca_key = authority_of(portal, "laboratory")
+    key, now = generate_key(Algorithm.ED25519), utcnow()
+    # Authorities are dated back by some minutes: room for a certificate that is over already.
+    end = now.replace(microsecond=0) - timedelta(seconds=10)
+    lifetime = Validity(authority.not_valid_before_utc, end)
+    leaf = build_leaf(
+        ca_key, authority, key.public_key(), Purpose.RECORD, "laboratory", lifetime
+    ).public_bytes(Encoding.DER)
+    old = Signed.from_bytes(parcel.statement)
+    signer = Signer.of("laboratory", Purpose.RECORD, key, (leaf,), old.crl_der)
+    signed = sign_statement(signer, old.label, canonical.decode(old.payload))
+    tid = deliver(portal, replace(parcel, statement=signed.to_bytes()))
+    portal.jobs("hospital").turn(now)
+    row = inbox_row(portal, tid)
+    assert row.filed_at is not None, row.reason
+    page = portal.signed_in("patient").get(
+        f"/patients/{portal.person('patient')}/records/{row.record_id}"
+    )
+    assert "The signature is right." in page.text
+
+
+def test_a_list_that_anybody_can_have_made_holds_up_nothing(portal, parcel):
+    """A revocation list without a number, put beside a genuine statement on its way."""
+    _, authority, _ = authority_of(portal, "laboratory")
+    lists = x509.CertificateRevocationListBuilder().issuer_name(authority.subject)
+    lists = lists.last_update(utcnow()).next_update(utcnow() + timedelta(days=1))
+    bare = lists.sign(generate_key(Algorithm.P256), SHA256()).public_bytes(Encoding.DER)
+    signed = replace(Signed.from_bytes(parcel.statement), crl_der=bare)
+    tid = deliver(portal, replace(parcel, statement=signed.to_bytes()))
+    portal.jobs("hospital").turn(utcnow())
+    row = inbox_row(portal, tid)
+    assert row.awaiting == Awaiting.PERSON
+    assert row.reason == DeliveryReason.SIGNATURE_INVALID
 
 
 def test_the_log_is_signed_and_verifies(portal):

@@ -52,6 +52,22 @@ def test_one_address_over_many_numbers_is_slowed(session, now):
     assert throttle.seconds_to_wait(session, throttle.keys("99999999", HOME), now) == 0
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+        ("no address", "no address", True),
+        ("no address", "", False),
+    ],
+)
+def test_an_ipv6_customer_is_one_network(one, other, is_same):
+    assert (throttle.keys("1", one) == throttle.keys("1", other)) is is_same
+    assert (throttle.keys("1", one).address == throttle.keys("2", other).address) is is_same
+
+
 def test_success_forgets_the_pair_and_not_the_address(session, now):
     keys = throttle.keys("17645234", HOME)
     fail(session, keys, now, throttle.FREE_TRIES_ADDRESS + 1)

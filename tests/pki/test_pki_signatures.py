@@ -2,10 +2,13 @@
 
 from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from medportal.core import canonical
 from medportal.pki import errors
@@ -16,8 +19,10 @@ from medportal.pki.signatures import (
     Signed,
     check_statement,
     sign_statement,
+    verify_kept,
     verify_signature,
     verify_statement,
+    with_newer_list,
 )
 from medportal.pki.signers import Signer
 from medportal.pki.verify import verify_leaf
@@ -306,6 +311,124 @@ def test_a_list_known_later_that_does_not_name_the_key(forger, signed, check, no
 def test_a_list_known_later_must_be_the_authoritys(stranger, signed, check, now):
     with pytest.raises(errors.CrlInvalid):
         check(signed, at=now, known_crl_der=stranger.crl(number=9))
+
+
+# Kept for good.
+
+
+@pytest.fixture
+def kept(forger, limits, now):
+    """Verify a statement as one that the laboratory's record key signed, taken in at a moment."""
+
+    def verify(signed, taken_in=now, label=LABEL, known=None, **changes: Any):
+        given = {
+            "ca": forger.ca,
+            "purpose": Purpose.RECORD,
+            "institution": "laboratory",
+            "crl_limits": limits,
+            "taken_in": taken_in,
+            "known_crl_der": known or forger.crl(number=9, at=taken_in),
+        }
+        return verify_kept(signed, label, **(given | changes))
+
+    return verify
+
+
+def test_a_statement_taken_in_while_its_signer_is_certified(signed, kept):
+    assert kept(signed) == FIELDS
+
+
+def test_a_statement_taken_in_after_its_signer_lapsed(forger, signed, kept, check, now):
+    """It waited; the list of the day on which it was taken in says that nothing was withdrawn."""
+    late = now + 400 * DAY
+    fresh = replace(signed, crl_der=forger.crl(number=5, at=late))
+    with pytest.raises(errors.Expired):
+        check(fresh, at=late)
+    assert kept(fresh, late) == FIELDS
+    with pytest.raises(errors.CrlStale):
+        kept(signed, late)
+
+
+def test_a_signer_that_lapsed_and_was_withdrawn(forger, signer, signed, kept, now):
+    late = now + 400 * DAY
+    serial = signer.certificate.serial_number
+    for withdrawn in (now + DAY, late - DAY):
+        line = Withdrawal(serial, withdrawn, x509.ReasonFlags.key_compromise)
+        listed = forger.crl(number=6, at=late, withdrawals=[line])
+        with pytest.raises(errors.Revoked):
+            kept(replace(signed, crl_der=listed), late)
+        with pytest.raises(errors.Revoked):
+            kept(replace(signed, crl_der=forger.crl(number=5, at=late)), late, known=listed)
+
+
+def test_a_withdrawal_after_it_was_taken_in_leaves_it_good(forger, signer, signed, kept, now):
+    serial = signer.certificate.serial_number
+    line = Withdrawal(serial, now + 2 * DAY, x509.ReasonFlags.key_compromise)
+    later = forger.crl(number=7, at=now + 9 * DAY, withdrawals=[line])
+    assert kept(signed, now + DAY, known=later) == FIELDS
+
+
+def test_a_signer_that_is_not_certified_yet_or_whose_authority_is_gone(new_forger, kept, now):
+    short = new_forger(lifetime=30)
+    signed = sign_statement(short.signer(), LABEL, FIELDS)
+    after = now + 60 * DAY
+    fresh = replace(signed, crl_der=short.crl(number=5, at=after))
+    given = {"ca": short.ca, "known": short.crl(number=5, at=after)}
+    assert kept(fresh, after, **given) == FIELDS
+    with pytest.raises(errors.NotYetValid):
+        kept(fresh, now - DAY, **given)
+
+
+def test_a_kept_statement_is_checked_like_any_other(forger, stranger, signed, kept):
+    with pytest.raises(errors.WrongLabel):
+        kept(signed, label="other")
+    with pytest.raises(errors.WrongInstitution):
+        kept(signed, institution="hospital")
+    with pytest.raises(errors.WrongPurpose):
+        kept(signed, purpose=Purpose.EXCHANGE)
+    with pytest.raises(errors.BadSignature):
+        kept(replace(signed, payload=canonical.encode({})))
+    with pytest.raises(errors.WrongKey):
+        kept(replace(signed, chain_der=forger.signer().chain_der))
+    with pytest.raises(errors.CrlInvalid):
+        kept(signed, known=stranger.crl())
+    with pytest.raises(errors.BadChain):
+        kept(replace(signed, chain_der=(b"no certificate",)))
+
+
+def test_the_newer_list_is_kept_with_a_statement(forger, signed):
+    newer, older = forger.crl(number=2), forger.crl(number=0)
+    assert with_newer_list(signed, newer, ca=forger.ca).crl_der == newer
+    for other in (older, signed.crl_der):
+        assert with_newer_list(signed, other, ca=forger.ca) is signed
+
+
+def numberless(issuer: x509.Certificate, key: Any, now) -> bytes:
+    """A list without a number, as anybody can make one."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+    made = builder.last_update(now).next_update(now + DAY).sign(key, SHA256())
+    return made.public_bytes(Encoding.DER)
+
+
+def test_a_carried_list_that_is_not_the_authoritys_is_part_of_a_malformed_statement(
+    forger, stranger, signed, now
+):
+    bad = {
+        "nothing": b"",
+        "noise": b"list",
+        "a stranger's": stranger.crl(number=99),
+        "numberless": numberless(forger.ca, forger.key, now),
+        "a stranger's, numberless": numberless(stranger.ca, stranger.key, now),
+    }
+    for name, crl in bad.items():
+        with pytest.raises(errors.MalformedStatement):
+            with_newer_list(replace(signed, crl_der=crl), forger.crl(number=2), ca=forger.ca)
+            pytest.fail(name)
+
+
+def test_a_held_list_that_is_not_the_authoritys_is_our_own_trouble(forger, stranger, signed):
+    with pytest.raises(errors.CrlInvalid):
+        with_newer_list(signed, stranger.crl(number=2), ca=forger.ca)
 
 
 # Within a session.

@@ -40,6 +40,18 @@ def test_a_file_that_is_not_toml(tenant_directory, content):
     assert problem.startswith("hospital.toml: is not TOML: ")
 
 
+def test_a_file_that_cannot_be_read(tenant_directory):
+    (tenant_directory / "clinic.toml").mkdir()
+    (problem,) = problems_of(tenant_directory, ["clinic"])
+    assert problem.startswith("clinic.toml: cannot be read: ")
+
+
+def test_a_file_that_is_nested_without_end(tenant_directory):
+    (tenant_directory / "clinic.toml").write_text("x = " + "[" * 100_000)
+    (problem,) = problems_of(tenant_directory, ["clinic"])
+    assert problem == "clinic.toml: is not TOML: nested too deeply"
+
+
 def test_every_problem_of_every_file_is_told(tenant_directory, edit):
     edit("hospital", 'kind = "hospital"', 'kind = "clinic"')
     edit("laboratory", "digits = 8", "digits = 1")

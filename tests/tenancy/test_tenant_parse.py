@@ -133,6 +133,8 @@ ONE_MISTAKE = [
     ("identifiers.digits", 8.0, "whole number from 4 to 20"),
     ("database.url", "mysql://portal@db/x", "sqlite:/// or postgresql://"),
     ("database.url", ..., "sqlite:/// or postgresql://"),
+    ("database.url", "postgresql://portal:a@db:port/x", "write signs of a password as %XX"),
+    ("database.url", "postgresql://portal:a/b@[db/x", "write signs of a password as %XX"),
     ("documents.store", "files", 'must be "sql"'),
     ("passwords.minimum_length", 7, "whole number from 8 to 64"),
     ("passwords.minimum_lenght", 15, "not a known key"),

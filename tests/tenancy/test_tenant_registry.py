@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from medportal.core.errors import ConfigurationError
 from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.registry import Database, TenantRegistry
@@ -93,6 +94,17 @@ def test_nothing_is_opened_before_it_is_used(tmp_path, tenant_directory):
     registry.for_host("hospital.localhost")
     registry.dispose()
     assert not (tmp_path / "s").exists()
+
+
+def test_an_address_that_is_none_is_not_repeated(tenant_directory):
+    (tenant,) = load_tenants(
+        tenant_directory, ["hospital"], {"state": "x", "exchange_port": "4000"}
+    ).values()
+    database = Database(replace(tenant, database_url="postgresql://portal:hunter2@db:x/y"))
+    with pytest.raises(ConfigurationError) as refused:
+        database.require_current()
+    assert str(refused.value) == "hospital.toml: database.url: is not an address"
+    assert refused.value.__cause__ is None
 
 
 def test_a_database_that_is_behind_is_refused_each_time_until_it_is_mended(

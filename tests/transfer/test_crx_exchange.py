@@ -266,9 +266,10 @@ def test_a_receipt_given_again_and_an_index_that_is_not_ready_cost_no_more_than_
     world = World(ev.Limits(unused_burst=1, misses_burst=1)).connect()
     world.storage.register()
     record = record_of(world.lab)
-    world.submit(*[record] * 3)
     world.storage.ready = False
-    world.submit(*(record_of(world.lab, number="11111111") for _ in range(3)))
+    for _ in range(3):
+        world.submit(record)
+        world.submit(record_of(world.lab, number="11111111"))
     assert len(world.of(ev.Ask, "seen")) == 6
 
 

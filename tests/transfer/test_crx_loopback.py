@@ -5,10 +5,15 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from crx_institutions import SCHEME, House, enrol, found
+from crx_institutions import CATALOGUE, SCHEME, House, clinical_record, enrol, found, subject
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -34,6 +39,9 @@ from medportal.pki import partners
 from medportal.pki.keystore import TlsCredentials
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Purpose
+from medportal.pki.signatures import sign_statement
+from medportal.records import statement
+from medportal.records.fhir import to_fhir
 from medportal.transfer import events as ev
 from medportal.transfer import kem, protocol
 from medportal.transfer.commands import receiver_service, sender_service
@@ -203,6 +211,23 @@ def test_what_does_not_fit_is_told_to_the_laboratory(houses, record, expected):
     play(hospital, laboratory, {expected})
     (row,) = hospital.inbox()
     assert (row.sealed is None) == (expected[0] == "rejected")
+
+
+def test_a_statement_with_anybodys_list_is_told_to_the_laboratory(houses):
+    """The list is not part of what is signed, so anybody on its way can have put it there."""
+    hospital, laboratory = houses
+    now, anybody = utcnow(), ec.generate_private_key(ec.SECP256R1())
+    lists = x509.CertificateRevocationListBuilder().issuer_name(laboratory.store.ca.subject)
+    bare = lists.last_update(now).next_update(now + timedelta(days=1)).sign(anybody, SHA256())
+    record = clinical_record("laboratory")
+    content = to_fhir(record, subject(), CATALOGUE)
+    fields = statement.statement_fields(
+        content, record.id, 1, "laboratory", record.author_id, record.category, now
+    )
+    signed = sign_statement(laboratory.keys.signer(Purpose.RECORD), statement.LABEL, fields)
+    signed = replace(signed, crl_der=bare.public_bytes(Encoding.DER))
+    laboratory.queue("hospital", content=content, signed=signed.to_bytes())
+    play(hospital, laboratory, {("rejected", "signature-invalid")})
 
 
 def test_the_same_tid_with_another_digest_is_a_conflict(houses):

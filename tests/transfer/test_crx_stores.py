@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from crx_institutions import BIRTH, NUMBER, SCHEME, House, enrol, found
+from crx_institutions import BIRTH, NUMBER, SCHEME, House, clinical_record, enrol, found
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -26,10 +26,13 @@ from medportal.patients.partner_index import unindex_patient
 from medportal.patients.pseudonyms import demographic_tag, pseudonym
 from medportal.pki import ca as authority
 from medportal.pki import partners
+from medportal.pki.errors import Revoked
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, sign_statement
 from medportal.records import statement
+from medportal.records.service import verify_author, with_newest_list
+from medportal.records.statement import SealedContent
 from medportal.transfer import transcript
 from medportal.transfer.credentials import PairNames, peer_of
 from medportal.transfer.errors import Code, Untrusted
@@ -465,6 +468,37 @@ def test_an_author_whose_certificate_has_lapsed_is_still_read_but_not_one_withdr
     authority.revoke(laboratory.pki, leaf.serial_number, ca_passphrase=passphrases["ca"], now=later)
     with pytest.raises(Untrusted):
         peer.author(signed.to_bytes(), laboratory.store.crl_der, later)
+
+
+def test_a_record_that_waited_past_its_signers_end_is_read_alike_now_and_later(tmp_path):
+    """The receiver's word is intake's: what is receipted as registered can be filed and read."""
+    hospital, laboratory = found(tmp_path, "hospital"), found(tmp_path, "laboratory")
+    enrol(hospital, laboratory)
+    record, content = clinical_record("laboratory"), b"content"
+    fields = statement.statement_fields(
+        content, record.id, 1, "laboratory", record.author_id, record.category, utcnow()
+    )
+    signer = laboratory.keys.signer(Purpose.RECORD)
+    signed = sign_statement(signer, statement.LABEL, fields).to_bytes()
+    later = utcnow() + timedelta(days=400)
+    passphrases = load_passphrases(laboratory.home / "secrets")
+    authority.make_crl(laboratory.pki, ca_passphrase=passphrases["ca"], now=later)
+    crl = laboratory.store.crl_der
+    partners.remember_crl(hospital.pki, "laboratory", crl, later)
+    peer = peer_of(hospital.keys.trusted, hospital.keys.crl_limits)("laboratory")
+    assert peer is not None
+    assert peer.author(signed, crl, later)["record"] == record.id
+    kept = SealedContent(content, with_newest_list(signed, hospital.keys.authority("laboratory")))
+    stated = verify_author(hospital.keys, kept, record, origin="laboratory", at=later)
+    assert stated.record_id == record.id
+    # Withdrawn as of a time before it was taken in: nobody reads it any more.
+    leaf = signer.certificate.serial_number
+    authority.revoke(laboratory.pki, leaf, ca_passphrase=passphrases["ca"], now=later)
+    partners.remember_crl(hospital.pki, "laboratory", laboratory.store.crl_der, later)
+    with pytest.raises(Untrusted):
+        peer.author(signed, laboratory.store.crl_der, later)
+    with pytest.raises(Revoked):
+        verify_author(hospital.keys, kept, record, origin="laboratory", at=later)
 
 
 def test_malformed_numbers_names_and_keys_are_nobodys(houses):

@@ -16,15 +16,13 @@ FLAGS = [
 ]
 PAGES = ("/gallery", "/form", "/section", "/help", "/privacy", "/accessibility", "/nowhere")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium(want_present: Any) -> Iterator[Any]:
     """Start the browser."""
+    want_present(Path(CHROMIUM).exists(), "chromium is not installed")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

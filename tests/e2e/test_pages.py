@@ -1,0 +1,95 @@
+"""Every page of the demonstration in a real browser: axe finds nothing, nothing runs over."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from e2e_helpers import sign_in
+
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# tenant, role, pages; "patient" and "record" stand for the first link of a list.
+VISITS = (
+    ("hospital", None, ("/sign-in", "/activate", "/help", "/privacy", "/accessibility")),
+    ("hospital", "patient", ("/", "record", "/account", "/account/password", "/no/such/page")),
+    ("hospital", "doctor", ("/patients", "patient", "record", "new")),
+    ("hospital", "ward_clerk", ("/patients/register", "/patients/find", "/patients", "patient")),
+    ("hospital", "porter", ("/patients", "patient")),
+    ("hospital", "privacy_officer", ("/audit",)),
+    ("hospital", "admin", ("/deliveries",)),
+    ("laboratory", "responsible", ("/patients", "patient", "new", "/deliveries")),
+)
+
+
+def go(page, url, where):
+    """Go to an address, or where a person would click next."""
+    if where.startswith("/"):
+        page.goto(url + where)
+    elif where == "new":
+        if "/records/" in page.url:
+            page.locator(".back").click()
+        page.get_by_role("link", name=NEW[page.locator("html").get_attribute("lang")]).click()
+    else:
+        page.locator("ul.cards a").first.click()
+    page.wait_for_load_state()
+
+
+NEW = {"en": "New record", "pt": "Novo registo"}
+
+
+@pytest.mark.parametrize(
+    ("language", "width"), [("en", 1280), ("pt", 390), ("en", 320)], ids=lambda v: str(v)
+)
+@pytest.mark.parametrize(("tenant", "role", "pages"), VISITS, ids=lambda v: str(v)[:20])
+def test_a_page_is_accessible_and_fits(
+    demonstration, new_page, shots, tenant, role, pages, language, width
+):
+    page = new_page(width=width)
+    url = demonstration.url(tenant)
+    if role:
+        sign_in(page, url, demonstration.account(tenant, role))
+    if language == "pt":
+        page.goto(url + "/help")
+        page.locator("button[name=language][value=pt]").click()
+    for number, where in enumerate(pages):
+        go(page, url, where)
+        found = Axe().run(page)
+        assert found.violations_count == 0, (page.url, found.generate_report())
+        assert page.evaluate(WIDER) <= 0, f"{where} runs over at {width}"
+        name = f"page-{tenant}-{role or 'anybody'}-{number}-{language}-{width}.png"
+        page.screenshot(path=shots / name, full_page=True)
+
+
+def test_a_form_with_nothing_filled_in_says_so_accessibly(demonstration, new_page):
+    page = new_page(width=390)
+    url = demonstration.url("hospital")
+    sign_in(page, url, demonstration.account("hospital", "ward_clerk"))
+    page.goto(url + "/patients/register")
+    page.locator("form#form button[type=submit]").click()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_first_visit_and_the_next_are_small(demonstration, new_page):
+    """Under 100 KB transferred for a page after the first visit: static files are kept."""
+    page = new_page()
+    url = demonstration.url("hospital")
+    sign_in(page, url, demonstration.account("hospital", "doctor"))
+    page.goto(url + "/patients")
+    sizes = []
+    page.on("response", lambda answer: sizes.append(answer.request.sizes()["responseBodySize"]))
+    page.goto(url + "/account")
+    page.wait_for_load_state("networkidle")
+    assert sum(sizes) < 100_000
+
+
+def test_without_scripts_the_essential_works(demonstration, chromium):
+    """Sign in, read, sign out: no JavaScript."""
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    url = demonstration.url("hospital")
+    try:
+        sign_in(page, url, demonstration.account("hospital", "patient"))
+        page.locator("ul.cards a").first.click()
+        assert "The signature is right." in page.locator("main").inner_text()
+        page.get_by_role("button", name="Sign out").click()
+        assert "/sign-in" in page.url
+    finally:
+        context.close()
