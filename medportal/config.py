@@ -26,7 +26,7 @@ ROOMS = (
     "medportal.routes",
 )
 #: The portal signs and opens records, and indexes patients under keys shared with partners.
-PORTAL_GROUPS = (Group.PORTAL, Group.EXCHANGE)
+PORTAL_GROUPS = (Group.PORTAL, Group.PAIR)
 #: A view that names no permission asks for one that nobody has.
 NO_SUCH_PERMISSION = "nobody:nothing:never"
 

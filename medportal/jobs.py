@@ -38,8 +38,8 @@ from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
 PAUSE_SECONDS = 0.25
-#: Jobs file records (portal), open the inbox and sign heads (jobs), index patients (exchange).
-JOBS_GROUPS = (Group.PORTAL, Group.JOBS, Group.EXCHANGE)
+#: Jobs file records (portal), open the inbox and sign heads (jobs), index patients (pair).
+JOBS_GROUPS = (Group.PORTAL, Group.JOBS, Group.PAIR)
 HOUSEKEEPING = timedelta(minutes=5)
 #: After a failure a step waits this long, doubled each time up to the last value.
 FIRST_WAIT = timedelta(seconds=1)

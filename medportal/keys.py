@@ -18,7 +18,7 @@ from medportal.pki.errors import UnknownPartner
 from medportal.pki.keystore import KeyStore
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, TrustStore, pair_keys
-from medportal.pki.passphrases import load_passphrases
+from medportal.pki.passphrases import DEFAULT_GROUPS, load_passphrases
 from medportal.pki.profiles import CrlLimits, Group, Purpose
 from medportal.pki.signers import Signer
 from medportal.tenancy.tenant import Tenant
@@ -32,7 +32,7 @@ from medportal.vault.sealing import (
 )
 from medportal.vault.service import Vault
 
-GROUPS = (Group.CA, Group.PORTAL, Group.EXCHANGE, Group.JOBS)
+GROUPS = DEFAULT_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class TenantKeys:
 
     @cached_property
     def _outbox_private(self) -> BoxPrivateKey:
-        return load_private(self.places.vault, "outbox", self.passphrase(Group.EXCHANGE))
+        return load_private(self.places.vault, "outbox", self.passphrase(Group.OUTBOX))
 
     @cached_property
     def _inbox_private(self) -> BoxPrivateKey:

@@ -1,15 +1,16 @@
 """Make an institution's keys and database; safe to run again."""
 
 from datetime import datetime
+from pathlib import Path
 
 from medportal.core.errors import ConfigurationError
 from medportal.keys import GROUPS, Places, TenantKeys
 from medportal.pki import ca
 from medportal.pki.descriptors import export_descriptor
 from medportal.pki.keystore import create_share
-from medportal.pki.layout import Layout
+from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, read_descriptor, trust
-from medportal.pki.passphrases import create_passphrases
+from medportal.pki.passphrases import create_passphrases, passphrase_path
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
@@ -20,8 +21,12 @@ from medportal.vault.boxes import create_box_keys
 
 
 def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
-    """Make every key of an institution that is missing; return what was made."""
+    """Make every key of an institution that is missing; return what was made.
+
+    Raises ``ConfigurationError`` where keys are there and the passphrase that opens them is not.
+    """
     places = Places(settings.home(tenant.id))
+    _require_passphrases(places)
     passphrases = create_passphrases(places.secrets, GROUPS)
     made = []
     if not Layout(places.pki).ca_certificate.exists():
@@ -38,20 +43,50 @@ def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
         places.pki, dns_names=tenant.hostnames, passphrases=passphrases, now=now
     )
     made.extend(str(purpose) for purpose in issued)
-    create_share(places.pki, passphrases[Group.EXCHANGE])
+    create_share(places.pki, passphrases[Group.PAIR])
     if not places.keyring.exists():
         vault_keystore.create(places.keyring, passphrases[Group.PORTAL])
         made.append("tenant key")
-    for name, group in (("inbox", Group.JOBS), ("outbox", Group.EXCHANGE)):
+    for name, group in (("inbox", Group.JOBS), ("outbox", Group.OUTBOX)):
         if not (places.vault / f"{name}.key").exists():
             create_box_keys(places.vault, name, passphrases[group])
             made.append(f"{name} keys")
     return made
 
 
+def _require_passphrases(places: Places) -> None:
+    """Refuse to make a passphrase anew for keys that another one opens."""
+    problems = []
+    for group in GROUPS:
+        path = passphrase_path(places.secrets, group)
+        locked = [key for key in _key_files(places, group) if key.exists()]
+        if locked and not path.exists():
+            problems.append(
+                f"{path} is missing, and a new one would not open {locked[0]}: put the file back "
+                "from where it is kept apart, or restore keys and passphrases from the same backup"
+            )
+    if problems:
+        raise ConfigurationError(*problems)
+
+
+def _key_files(places: Places, group: Group) -> list[Path]:
+    """Return the files that tell that a group's keys have been made."""
+    layout = Layout(places.pki)
+    others = {
+        # The authority's key may be kept offline; its certificate stays.
+        Group.CA: [layout.ca_key, layout.ca_certificate],
+        Group.PORTAL: [places.keyring],
+        Group.PAIR: [layout.pair],
+        Group.OUTBOX: [places.vault / "outbox.key"],
+        Group.JOBS: [places.vault / "inbox.key"],
+    }
+    certified = [layout.key(purpose) for purpose in load_profiles().of_group(group)]
+    return certified + others.get(group, [])
+
+
 def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
     """Issue the next revocation list if it is due and the authority's key is here."""
-    keys = TenantKeys(tenant, settings.home(tenant.id))
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,))
     directory = keys.places.pki
     if Group.CA not in keys.passphrases or not ca.crl_due(directory, now):
         return False
@@ -70,7 +105,7 @@ def migrate_database(tenant: Tenant) -> None:
 
 def descriptor_of(settings: Settings, tenant: Tenant, now: datetime) -> bytes:
     """Return an institution's signed descriptor, for its partners."""
-    keys = TenantKeys(tenant, settings.home(tenant.id))
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.EXCHANGE, Group.PAIR))
     return export_descriptor(
         keys.signer(Purpose.EXCHANGE),
         kind=tenant.kind,

@@ -1,5 +1,7 @@
 """Start the sender or the receiver of an institution with what they may hold, and no more."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from medportal.core.errors import ConfigurationError
@@ -11,15 +13,17 @@ from medportal.tenancy.tenant import Tenant
 from medportal.transfer.commands import run_receiver, run_sender
 
 log = structlog.get_logger()
-#: Both face partners: the keys of the exchange and nothing that opens what is stored.
-TRANSFER_GROUPS = (Group.EXCHANGE,)
+#: The sender opens what waits in the outbox, and nothing that is stored.
+SENDER_GROUPS = (Group.EXCHANGE, Group.OUTBOX)
+#: The receiver compares pseudonyms, and opens nothing that is stored or waits.
+RECEIVER_GROUPS = (Group.EXCHANGE, Group.PAIR)
 
 
 def send(settings: Settings, tenant: Tenant) -> None:
     """Drain an institution's outbox until SIGTERM."""
     database = Database(tenant)
     try:
-        run_sender(_keys(settings, tenant), database.engine)
+        run_sender(_keys(settings, tenant, SENDER_GROUPS), database.engine)
     finally:
         database.dispose()
 
@@ -33,7 +37,9 @@ def receive(settings: Settings, tenant: Tenant) -> None:
         raise ConfigurationError(f"{tenant.id}.toml: exchange.listen: say where to listen")
     database = Database(tenant)
     try:
-        run_receiver(_keys(settings, tenant), database.engine, listening=_listening)
+        run_receiver(
+            _keys(settings, tenant, RECEIVER_GROUPS), database.engine, listening=_listening
+        )
     except OSError as error:
         raise ConfigurationError(
             f"{tenant.id}.toml: exchange.listen: {tenant.exchange.listen} cannot be listened on"
@@ -42,8 +48,8 @@ def receive(settings: Settings, tenant: Tenant) -> None:
         database.dispose()
 
 
-def _keys(settings: Settings, tenant: Tenant) -> TenantKeys:
-    return TenantKeys(tenant, settings.home(tenant.id), TRANSFER_GROUPS)
+def _keys(settings: Settings, tenant: Tenant, groups: Sequence[Group]) -> TenantKeys:
+    return TenantKeys(tenant, settings.home(tenant.id), groups)
 
 
 def _listening(host: str, port: int) -> None:

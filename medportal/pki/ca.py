@@ -223,7 +223,7 @@ def export_group(directory: Path, group: Group, destination: Path) -> list[Path]
     for purpose in load_profiles().of_group(group):
         if layout.key(purpose).exists():
             written.append(_copy(layout.key(purpose), target.key(purpose), PRIVATE))
-    if group is Group.EXCHANGE and layout.pair.exists():
+    if group is Group.PAIR and layout.pair.exists():
         written.append(_copy(layout.pair, target.pair, PRIVATE))
     make_directory(target.partners)
     known = sorted(layout.partners.glob("*.*"))

@@ -121,7 +121,7 @@ class KeyStore:
 
     def _share(self) -> X25519PrivateKey:
         path = self._layout.pair
-        key = from_pem(read_private(path), self._passphrase(Group.EXCHANGE, path), str(path))
+        key = from_pem(read_private(path), self._passphrase(Group.PAIR, path), str(path))
         if not isinstance(key, X25519PrivateKey):
             raise KeyFileUnfit(f"{path} holds a key of another kind")
         return key
@@ -154,13 +154,13 @@ class KeyStore:
 def create_share(directory: Path, passphrase: bytes) -> bytes:
     """Make the share of the pseudonym keys unless there is one; return the public share.
 
-    ``passphrase`` is that of the exchange group.
+    ``passphrase`` is that of the group ``pair``.
     """
     layout = Layout(directory)
     if not layout.pair.exists():
         key = X25519PrivateKey.generate()
         write_file(layout.pair, to_pem(key, passphrase), PRIVATE)
-    return KeyStore(directory, {Group.EXCHANGE: passphrase}).share_public()
+    return KeyStore(directory, {Group.PAIR: passphrase}).share_public()
 
 
 def _chain(leaf: x509.Certificate) -> tuple[bytes, ...]:

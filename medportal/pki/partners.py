@@ -207,7 +207,7 @@ def remember_crl(directory: Path, institution: str, crl_der: bytes, now: datetim
 def pair_keys(directory: Path, passphrases: Passphrases) -> dict[str, PairKey]:
     """Return partner id -> pair key, for every partner that is not revoked.
 
-    Needs the exchange group's passphrase.
+    Needs the passphrase of the group ``pair``.
     """
     keys = KeyStore(directory, passphrases)
     own, share = keys.institution, keys.share()

@@ -8,7 +8,14 @@ from medportal.pki.errors import KeyFileUnfit
 from medportal.pki.files import PRIVATE, locked, read_private, write_file
 from medportal.pki.profiles import Group
 
-DEFAULT_GROUPS = (Group.CA, Group.PORTAL, Group.EXCHANGE, Group.JOBS)
+DEFAULT_GROUPS = (
+    Group.CA,
+    Group.PORTAL,
+    Group.PAIR,
+    Group.EXCHANGE,
+    Group.OUTBOX,
+    Group.JOBS,
+)
 _SHORTEST = 16
 
 
@@ -19,7 +26,7 @@ def create_passphrases(
     wanted = tuple(groups)
     with locked(directory / ".lock"):
         for group in wanted:
-            path = _path(directory, group)
+            path = passphrase_path(directory, group)
             if not path.exists():
                 write_file(path, secrets.token_urlsafe(32).encode("ascii") + b"\n", PRIVATE)
     return load_passphrases(directory, wanted)
@@ -27,7 +34,7 @@ def create_passphrases(
 
 def load_passphrases(directory: Path, groups: Iterable[Group] = DEFAULT_GROUPS) -> dict[str, bytes]:
     """Return group -> passphrase. Raises ``KeyFileMissing`` or ``KeyFileUnfit`` naming the file."""
-    return {group: read_passphrase(_path(directory, group)) for group in groups}
+    return {group: read_passphrase(passphrase_path(directory, group)) for group in groups}
 
 
 def read_passphrase(path: Path) -> bytes:
@@ -38,5 +45,6 @@ def read_passphrase(path: Path) -> bytes:
     return passphrase
 
 
-def _path(directory: Path, group: Group) -> Path:
+def passphrase_path(directory: Path, group: Group) -> Path:
+    """Return the file with a group's passphrase."""
     return directory / f"{group}.passphrase"

@@ -54,13 +54,23 @@ class Algorithm(StrEnum):
 
 
 class Group(StrEnum):
-    """Keys that one process holds, encrypted under one passphrase."""
+    """Keys that the same processes hold, encrypted under one passphrase.
+
+    ``PAIR`` is the share of the pseudonym keys, ``OUTBOX`` the key that opens what waits to be
+    sent: groups of their own, because those who need them need different others.
+    """
 
     CA = "ca"
     PORTAL = "portal"
+    PAIR = "pair"
     EXCHANGE = "exchange"
+    OUTBOX = "outbox"
     JOBS = "jobs"
     EDGE = "edge"
+
+
+CERTIFIED = (Group.PORTAL, Group.EXCHANGE, Group.JOBS, Group.EDGE)
+"""The groups that a certified key can be of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +258,8 @@ class _Parser:
 
     def _group(self, where: str) -> Group:
         value = self._table(where).get("group")
-        allowed = [str(group) for group in Group if group is not Group.CA]
-        if value not in allowed:
-            self._problem(f"{where}.group", f"one of {', '.join(allowed)}")
+        if value not in CERTIFIED:
+            self._problem(f"{where}.group", f"one of {', '.join(CERTIFIED)}")
             return Group.PORTAL
         return Group(value)
 

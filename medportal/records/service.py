@@ -1,7 +1,7 @@
 """Use-cases of records: create one, open one."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session

@@ -1,7 +1,8 @@
 """The two processes, as the command line starts them.
 
-Each runs until SIGTERM or SIGINT, finishes what is under way and returns. The receiver holds
-no key that opens a stored record: it is given the passphrase of the group ``exchange`` only.
+Each runs until SIGTERM or SIGINT, finishes what is under way and returns. Which keys each is
+given is decided in :mod:`medportal.ops.transfer`: the receiver holds none that opens a stored
+record, or one that waits to be sent.
 """
 
 import asyncio

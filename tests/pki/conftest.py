@@ -75,7 +75,7 @@ def found(home: Path, institution: str) -> Institution:
         home / "pki", institution, NAMES[institution], passphrases["ca"], NOW, permitted_dns=names
     )
     authority.issue_missing(home / "pki", dns_names=names, passphrases=passphrases, now=NOW)
-    create_share(home / "pki", passphrases["exchange"])
+    create_share(home / "pki", passphrases["pair"])
     return Institution(institution, home, passphrases)
 
 

@@ -243,20 +243,21 @@ def test_a_host_gets_its_own_groups_keys_only(hospital, tmp_path):
         "ca.crl",
         "keys/channel.pem",
         "keys/exchange.pem",
-        "keys/pair.pem",
         "keys/receipt.pem",
     }
-    assert len([*(target / "keys").iterdir()]) == 4
+    assert len([*(target / "keys").iterdir()]) == 3
     assert not Layout(target).ca_key.exists()
     there = KeyStore(target, {"exchange": hospital.passphrases["exchange"]})
     assert there.signer(Purpose.RECEIPT) == hospital.keys.signer(Purpose.RECEIPT)
-    assert there.share_public() == hospital.keys.share_public()
 
 
-def test_a_host_without_transfer_gets_no_share(hospital, tmp_path):
+def test_the_share_goes_to_those_who_compare_pseudonyms(hospital, tmp_path):
     target = tmp_path / "jobs-host"
     authority.export_group(hospital.pki, Group.JOBS, target)
     assert {path.name for path in (target / "keys").iterdir()} == {"head.pem", "head-pq.pem"}
+    authority.export_group(hospital.pki, Group.PAIR, target)
+    there = KeyStore(target, {"pair": hospital.passphrases["pair"]})
+    assert there.share_public() == hospital.keys.share_public()
 
 
 def test_a_host_gets_what_there_is(hospital, tmp_path):
@@ -283,7 +284,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_passphrases_are_long_random_and_kept(tmp_path):
     made = create_passphrases(tmp_path)
-    assert len(set(made.values())) == 4
+    assert len(set(made.values())) == 6
     assert all(len(passphrase) == 43 for passphrase in made.values())
     assert create_passphrases(tmp_path) == made == load_passphrases(tmp_path)
 

@@ -170,14 +170,14 @@ def test_an_unlocked_copy_for_servers_that_need_one(hospital, tmp_path):
 
 def test_the_share_is_made_once(hospital):
     public = hospital.keys.share_public()
-    assert create_share(hospital.pki, hospital.passphrases["exchange"]) == public
+    assert create_share(hospital.pki, hospital.passphrases["pair"]) == public
     assert len(public) == len(hospital.keys.share()) == 32
     assert hospital.keys.share() != public
 
 
 def test_a_share_of_another_kind(hospital):
     key = generate_key(Algorithm.ED25519)
-    write_file(Layout(hospital.pki).pair, to_pem(key, hospital.passphrases["exchange"]), 0o600)
+    write_file(Layout(hospital.pki).pair, to_pem(key, hospital.passphrases["pair"]), 0o600)
     with pytest.raises(errors.KeyFileUnfit, match="another kind"):
         hospital.keys.share_public()
 

@@ -309,7 +309,7 @@ def impostor_of(founded, tmp_path, now) -> bytes:
     authority.issue_missing(
         home / "pki", dns_names=["laboratory.localhost"], passphrases=secrets, now=now
     )
-    create_share(home / "pki", secrets["exchange"])
+    create_share(home / "pki", secrets["pair"])
     return found("laboratory", home, secrets).descriptor()
 
 

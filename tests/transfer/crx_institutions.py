@@ -182,9 +182,9 @@ def found(state: Path, name: str, port: int = 4000, database: str = "") -> House
     now = datetime.now(UTC)
     authority.init_ca(home / "pki", name, tenant.names, passphrases["ca"], now)
     authority.issue_missing(home / "pki", dns_names=names, passphrases=passphrases, now=now)
-    create_share(home / "pki", passphrases["exchange"])
+    create_share(home / "pki", passphrases["pair"])
     (home / "vault").mkdir()
-    boxes.create_box_keys(home / "vault", "outbox", passphrases["exchange"])
+    boxes.create_box_keys(home / "vault", "outbox", passphrases["outbox"])
     boxes.create_box_keys(home / "vault", "inbox", passphrases["jobs"])
     engine = make_engine(database or f"sqlite:///{home}/portal.sqlite")
     if not database:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from medportal.keys import TenantKeys
 from medportal.logs import configure_logging
+from medportal.ops.transfer import RECEIVER_GROUPS, SENDER_GROUPS
 from medportal.tenancy.engines import make_engine
 from medportal.tenancy.loader import load_tenants
 from medportal.transfer.commands import run_receiver, run_sender
@@ -15,7 +16,8 @@ port = sys.argv[4] if len(sys.argv) > 4 else "4000"
 configure_logging()
 tenants = Path(__file__).parents[2] / "tenants"
 variables = {"state": str(state), "exchange_port": port}
-keys = TenantKeys(load_tenants(tenants, [name], variables)[name], state / name)
+groups = SENDER_GROUPS if role == "send" else RECEIVER_GROUPS
+keys = TenantKeys(load_tenants(tenants, [name], variables)[name], state / name, groups)
 engine = make_engine(f"sqlite:///{state / name}/portal.sqlite")
 if role == "send":
     run_sender(keys, engine)
