@@ -38,7 +38,7 @@ SECURITY_HEADERS = {
 #: What would betray the inside: traces, modules, exceptions, libraries, paths.
 INSIDE = re.compile(
     rb"Traceback|File \"|medportal\.[a-z_]+|site-packages|\.py\b|Exception|[A-Za-z]Error\b"
-    rb"|sqlalchemy|sqlite|pyramid|webob|colander|peppercorn|chameleon|/work/|/tmp/|/home/|/root/",
+    rb"|sqlalchemy|sqlite|pyramid|webob|colander|peppercorn|chameleon|/tmp/|/home/|/usr/lib/",
     re.IGNORECASE,
 )
 

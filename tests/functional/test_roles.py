@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from medportal.config import NO_SUCH_PERMISSION
 from medportal.core.permissions import Permission
+from medportal.delivery.models import Outbox
 from medportal.records.models import Record
 
 PAGES = (
@@ -93,6 +94,42 @@ def test_the_table(portal, records, tenant, role, row):
         assert answer.status_int in (200, 404), (page, answer.status)
         got.append("+" if answer.status_int == 200 else "-")
     assert got == row.split()
+
+
+# Who may do what, by POST: everybody else gets the one 404, also with a genuine token.
+DEEDS = {
+    "/patients/register": {"ward_clerk"},
+    "/patients/find": {"ward_clerk"},
+    "/patients/{patient}/care": {"ward_clerk"},
+    "/patients/{patient}/care/{assignment}/end": {"ward_clerk"},
+    "/patients/{patient}/records/new": {"doctor", "nurse"},
+}
+
+
+@pytest.mark.parametrize("role", HOSPITAL)
+@pytest.mark.parametrize("deed", DEEDS)
+def test_deeds_of_others_are_not_there(portal, records, role, deed):
+    browser = portal.signed_in(role)
+    path = deed.format(patient=portal.person("patient"), assignment="0" * 32)
+    answer = browser.post(path, {"__formid__": "form"}, expect_errors=True)
+    if role in DEEDS[deed] and "/end" not in deed:
+        # Allowed, and told what is missing in an empty form.
+        assert answer.status_int == 422
+    else:
+        assert answer.status_int == 404
+
+
+def test_delivery_states_are_for_those_who_follow_them(portal, records):
+    patient = portal.person("patient", "laboratory")
+    with portal.session("laboratory") as session:
+        tid = session.scalars(select(Outbox.tid)).one()
+    path = f"/patients/{patient}/records/{records['laboratory']}/delivery/{tid}"
+    told = portal.signed_in("responsible", "laboratory").get(path).json
+    assert told["state"] == "waiting" and told["final"] is False
+    for role in ("patient", "admin", "auditor"):
+        portal.signed_in(role, "laboratory").get(path, status=404)
+    portal.signed_in("responsible", "laboratory").get(path[:-1] + "x", status=404)
+    portal.signed_in("doctor").get(path, status=404)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -57,7 +57,7 @@ def test_everything_issued_verifies(hospital, limits, now):
 def test_private_files_are_private_and_encrypted(hospital):
     private = [Layout(hospital.pki).ca_key, *(hospital.pki / "keys").iterdir()]
     private += (hospital.home / "secrets").glob("*.passphrase")
-    assert len(private) == 1 + 8 + 4
+    assert len(private) == 1 + 8 + 6
     for path in private:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     for directory in (hospital.pki, hospital.pki / "keys", hospital.home / "secrets"):

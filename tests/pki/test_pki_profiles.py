@@ -69,6 +69,8 @@ def test_what_is_no_institution_id(text: str):
         ("[ca]", "ca = 3\n[cia]", "ca.lifetime_days should be"),
         ("[crl]", "[crl]\nmore = 1", "crl.more should be absent"),
         ('group = "edge"', 'group = "ca"', "purpose.edge.group should be one of portal"),
+        ('group = "edge"', 'group = "pair"', "one of portal, exchange, jobs, edge"),
+        ('group = "edge"', 'group = "outbox"', "one of portal, exchange, jobs, edge"),
         ("[purpose.web]", "[purpose.wib]", "purpose.web.group should be one of"),
         ("[purpose.web]", "[purpose.wib]", "purpose.wib should be absent"),
         (
