@@ -402,6 +402,25 @@ def audit_export(context: Context, name: str, output: Path) -> None:
     context.show([{"file": str(output), "lines": lines}], "Exported")
 
 
+@audit.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--authority",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The institution's CA certificate (ca.crt), got from a place you trust.",
+)
+@click.pass_obj
+def audit_check(context: Context, file: Path, authority: Path) -> None:
+    """Check an exported log without its database; names the first event that is not right."""
+    from medportal.ops.audit import verify_exported_log
+
+    result = verify_exported_log(file, authority)
+    context.show([result.row], f"Audit log in {file.name}")
+    if not result.is_whole:
+        sys.exit(1)
+
+
 @main.group()
 def staff() -> None:
     """Staff."""

@@ -8,12 +8,14 @@ from typing import Any
 from cryptography import x509
 
 from medportal.audit.heads import Credential
+from medportal.audit.lines import verify_lines
 from medportal.audit.verifier import Report, export_lines, verify_session
 from medportal.core.errors import MedportalError
 from medportal.keys import TenantKeys
+from medportal.pki.keyfiles import certificate_from_pem
 from medportal.pki.layout import load_profiles
 from medportal.pki.profiles import Algorithm, Purpose
-from medportal.pki.verify import verify_leaf
+from medportal.pki.verify import institution_of, verify_leaf
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
@@ -79,6 +81,18 @@ def verify_tenant_log(settings: Settings, tenant: Tenant, database: Database) ->
     with database.reader() as session:
         report = verify_session(session, tenant=tenant.id, trust=CaTrust(keys.keystore.ca))
     return Result(report, tenant.id)
+
+
+def verify_exported_log(file: Path, authority: Path) -> Result:
+    """Check an exported log against an authority's certificate; no database is needed.
+
+    Raises ``MalformedLine`` or a ``PkiError`` for files that are not what they should be.
+    """
+    ca = certificate_from_pem(authority.read_bytes(), str(authority))
+    tenant = institution_of(ca)
+    with file.open(encoding="utf-8") as lines:
+        report = verify_lines(lines, tenant=tenant, trust=CaTrust(ca))
+    return Result(report, tenant)
 
 
 def export_tenant_log(tenant: Tenant, database: Database, output: Path) -> int:

@@ -18,7 +18,11 @@ from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.parcel import Parcel, inbox_info, outbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.identity.models import LoginSession, Person
-from medportal.ops.audit import verify_tenant_log
+from medportal.ops.audit import (
+    export_tenant_log,
+    verify_exported_log,
+    verify_tenant_log,
+)
 from medportal.pki import ca
 from medportal.pki.certificates import Validity, build_crl, build_leaf, generate_key
 from medportal.pki.keyfiles import from_pem
@@ -220,6 +224,25 @@ def test_the_log_is_signed_and_verifies(portal):
     tenant = portal.settings.tenant("hospital")
     result = verify_tenant_log(portal.settings, tenant, portal.registry.database("hospital"))
     assert result.is_whole and result.report.size > 0 and result.report.pending == 0
+
+
+def test_an_exported_log_is_checked_without_the_database(portal, tmp_path):
+    for role in ("porter", "nurse", "auditor"):
+        portal.signed_in(role)
+    jobs = portal.jobs("hospital")
+    while jobs.turn(utcnow()):
+        pass
+    tenant = portal.settings.tenant("hospital")
+    file = tmp_path / "log.jsonl"
+    export_tenant_log(tenant, portal.registry.database("hospital"), file)
+    authority = portal.keys("hospital").places.pki / "ca.crt"
+    assert verify_exported_log(file, authority).is_whole
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    events = [n for n, line in enumerate(lines) if '"type":"event"' in line.replace(" ", "")]
+    del lines[events[1]]
+    file.write_text("".join(lines), "utf-8")
+    result = verify_exported_log(file, authority)
+    assert not result.is_whole and result.row["first_bad_event"] == "1"
 
 
 def test_a_log_that_was_begun_anew_gets_no_signature(portal):
