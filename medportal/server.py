@@ -33,11 +33,16 @@ from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings, parse_settings
 from medportal.web.gateway import Gateway
 from medportal.web.limits import body_limit
+from medportal.web.warm import compile_templates
 
 #: Threads of a worker that run WSGI calls; argon2 and SQLite leave the interpreter lock.
 BLOCKING_THREADS = 8
 STOP_SECONDS = 15
 KEY_PREFIX = "medportal-web-key-"
+
+
+#: The application that :func:`run` was given, for processes forked from it.
+_ready: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,16 @@ def parse_listeners(text: str) -> list[Listener]:
     return listeners
 
 
-def run(app: object, global_conf: Mapping[str, str], **local_conf: str) -> None:
+def run(app: Any, global_conf: Mapping[str, str], **local_conf: str) -> None:
     """Serve until SIGTERM or SIGINT; PasteDeploy calls this.
 
-    ``app`` was loaded to show configuration errors at once; every worker loads its own.
+    ``app`` is made ready here; processes that are forked from this one have it as it is, and
+    where there is no fork each worker loads its own.
     """
+    global _ready
     listeners = parse_listeners(local_conf.get("listen", ""))
+    compile_templates(app.registry)
+    _ready = app
     workers = _workers(local_conf.get("workers", "1"))
     children = [
         _process(serve_listener, (dict(global_conf), listener, workers)) for listener in listeners
@@ -167,7 +176,10 @@ def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Ga
     """Load the application behind its gateway; granian calls this in each worker."""
     os.umask(0o077)
     setup_logging(ini, dict(options))
-    app = get_app(ini, "main", options=dict(options))
+    app = _ready
+    if app is None:
+        app = get_app(ini, "main", options=dict(options))
+        compile_templates(app.registry)
     return Gateway(app, tenant_id, threads=BLOCKING_THREADS, most_bytes=body_limit(app.registry))
 
 

@@ -34,13 +34,16 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstr
         assert stop(running) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(
     request: pytest.FixtureRequest,
     demonstration: Demonstration,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Browser]:
-    """Give a Chromium that trusts both institutions' authorities and nothing is ignored."""
+    """Give a Chromium that trusts both institutions' authorities and nothing is ignored.
+
+    For one module only: while Playwright runs, no other test may run an event loop.
+    """
     want = request.getfixturevalue("want_present")
     want(CHROMIUM.exists(), "chromium is not installed")
     want(shutil.which("certutil"), "certutil (libnss3-tools) is not installed")
