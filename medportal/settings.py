@@ -12,7 +12,6 @@ from medportal.core.errors import ConfigurationError
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.tenant import Tenant
 
-PREFIX = "medportal."
 VARIABLE_PREFIX = "medportal.variable."
 
 

@@ -1,19 +1,17 @@
 """Load the facts of a decision: identifiers, dates and categories, never content."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from medportal.access.decisions import AssignmentFacts, PatientFacts, RecordFacts
+from medportal.access.decisions import AssignmentFacts, PatientFacts
 from medportal.access.models import CareAssignment, CareKind
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission, Reach
 from medportal.patients.models import Patient
 from medportal.tenancy.tenant import Tenant
-
-RecordLoader = Callable[[Session, str, str], RecordFacts]
 
 
 def held_permissions(

@@ -24,7 +24,6 @@ from medportal.web.gateway import LISTENER
 
 log = structlog.get_logger()
 Handler = Callable[[Request], Response]
-TailWrite = Callable[[Session], None]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
