@@ -185,6 +185,10 @@ class TenantKeys:
                 return key
         raise UnknownPartner("no such partner is trusted")
 
+    def require_intake(self) -> None:
+        """Open what intake needs; raises now, before any item could be blamed for it."""
+        _ = self.vault, self._inbox_private
+
     def seal_outgoing(self, parcel: bytes, info: bytes) -> bytes:
         """Seal a parcel for the sender."""
         return seal_to(self._outbox_public, parcel, info)

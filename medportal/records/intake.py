@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event
 from medportal.core.canonical import NotCanonical
+from medportal.core.errors import ConfigurationError
 from medportal.core.ids import new_id
 from medportal.delivery.errors import MalformedDelivery
 from medportal.delivery.inbox import InboxItem, mark_filed, pending, set_aside
@@ -39,6 +40,7 @@ from medportal.records.service import file_record, verify_author, with_newest_li
 from medportal.records.statement import SealedContent
 from medportal.vault.documents import DocumentStore
 from medportal.vault.errors import VaultError
+from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
 ACTOR = "process:intake"
@@ -65,7 +67,7 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
     # item must never hold up those behind it.
     ((IntegrityError, DataError), DeliveryReason.CONTENT_INVALID),
 )
-_EXPECTED = tuple(kind for kinds, _reason in _REASONS for kind in kinds)
+_EXPECTED = tuple(kind for group, _reason in _REASONS for kind in group)
 
 
 def take_in(
@@ -75,7 +77,12 @@ def take_in(
     now: datetime,
     limit: int = BATCH,
 ) -> Filed:
-    """File one batch of inbox items, in the caller's transaction."""
+    """File one batch of inbox items, in the caller's transaction.
+
+    What is wrong with an item sets that item aside; what is wrong with this machine (keys,
+    database, disk) raises, and every item goes on waiting.
+    """
+    keys.require_intake()
     filed = aside = 0
     for item in pending(session, limit):
         try:
@@ -84,9 +91,23 @@ def take_in(
                 _file(session, documents_of(session), keys, item, now)
             filed += 1
         except _EXPECTED as error:
-            reason = next(r for kinds, r in _REASONS if isinstance(error, kinds))
+            reason = next(r for group, r in _REASONS if isinstance(error, group))
             set_aside(session, item.sender, item.tid, reason)
             log.warning("inbox item set aside", tid=item.tid, sender=item.sender, reason=reason)
+            aside += 1
+        except (SQLAlchemyError, ConfigurationError, OSError):
+            raise
+        except Exception as error:
+            # Nobody foresaw this content. It is a fault here, so it is loud, but those behind
+            # it are not to wait for its mending.
+            set_aside(session, item.sender, item.tid, DeliveryReason.UNSPECIFIED)
+            log.error(
+                "inbox item met a fault",
+                tid=item.tid,
+                sender=item.sender,
+                kinds=kinds(error),
+                places=places(error),
+            )
             aside += 1
     return Filed(filed, aside)
 

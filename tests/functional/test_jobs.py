@@ -29,6 +29,7 @@ from medportal.pki.keyfiles import from_pem
 from medportal.pki.profiles import Algorithm, Group, Purpose
 from medportal.pki.signatures import Signed, sign_statement
 from medportal.pki.signers import Signer
+from medportal.records import intake
 from medportal.records.models import Record
 
 
@@ -152,6 +153,34 @@ def test_one_bad_item_does_not_hold_up_those_behind_it(portal, parcel):
     assert inbox_row(portal, again).awaiting == Awaiting.PERSON
     assert inbox_row(portal, again).reason == DeliveryReason.DIGEST_CONFLICT
     assert inbox_row(portal, other).filed_at is not None
+
+
+def test_a_fault_that_nobody_foresaw_holds_up_nobody(portal, parcel, monkeypatch):
+    bad, good = deliver(portal, parcel), deliver(portal, another(portal))
+    real, tries = intake.read, []
+
+    def read_once_broken(content):
+        tries.append(content)
+        if len(tries) == 1:
+            raise ZeroDivisionError("a bug")
+        return real(content)
+
+    monkeypatch.setattr(intake, "read", read_once_broken)
+    portal.jobs("hospital").turn(utcnow())
+    rows = [inbox_row(portal, tid) for tid in (bad, good)]
+    assert sorted(str(row.awaiting) for row in rows) == ["None", str(Awaiting.PERSON)]
+
+
+def test_keys_that_are_missing_blame_no_item(portal, parcel):
+    """A machine without its inbox key files nothing, and everything goes on waiting."""
+    tid = deliver(portal, parcel)
+    key = portal.keys("hospital").places.vault / "inbox.key"
+    away = key.rename(key.with_suffix(".away"))
+    portal.jobs("hospital").turn(utcnow())
+    assert inbox_row(portal, tid).awaiting == Awaiting.INTAKE
+    away.rename(key)
+    portal.jobs("hospital").turn(utcnow())
+    assert inbox_row(portal, tid).filed_at is not None
 
 
 def test_a_record_that_waited_for_weeks_is_filed_and_still_verifies(portal, parcel):
