@@ -114,7 +114,8 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
     elif change == "value":
         parcel = replace(parcel, content=parcel.content.replace(b"38.4", b"36.4"))
     elif change == "statement":
-        parcel = replace(parcel, statement=parcel.statement[:-1] + b"\0")
+        flipped = bytes([parcel.statement[-1] ^ 1])
+        parcel = replace(parcel, statement=parcel.statement[:-1] + flipped)
     elif change == "number":
         parcel = replace(parcel, number="19573526")
     elif change == "patient":
