@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 HOSPITAL_PORT ?= 8443
 LABORATORY_PORT ?= 8444
 EXCHANGE_PORT ?= 4000
+MAIL_PORT ?= 2525
 # Two workers; the tests of a file stay together, so that they share what they set up.
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
@@ -15,7 +16,8 @@ PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
-		--laboratory-port $(LABORATORY_PORT) --exchange-port $(EXCHANGE_PORT)
+		--laboratory-port $(LABORATORY_PORT) --exchange-port $(EXCHANGE_PORT) \
+		--mail-port $(MAIL_PORT)
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,6 +1,7 @@
-"""``python -m bench``: every bench after the other, one JSON line each."""
+"""``python -m bench``: every bench after the other, JSON lines."""
 
-from bench import outbox
+from bench import outbox, sign_ins
 
 if __name__ == "__main__":
     outbox.main([])
+    sign_ins.main()

@@ -17,6 +17,7 @@ The rooms, from top to bottom; each imports only from those below it:
 ``keys``                              one tenant's keys, opened when first used: from here on
                                       upward a room may hold keys, below they are passed in
 ``patients``, ``identity``            who is cared for, who signs in
+``mail``                              the outbox of mails, their words, the sender
 ``pki``, ``audit``, ``vault``         certificates, the log, sealing
 ``tenancy``                           which institution a request is for, its database
 ``web``, ``db``, ``core``             pages, tables, words that everything shares

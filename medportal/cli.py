@@ -74,7 +74,10 @@ class Context:
             for row in rows:
                 click.echo(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str))
             return
-        table = Table(*(rows[0] if rows else ["-"]), title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for name in rows[0] if rows else ["-"]:
+            # Nothing is cut short: paths and codes are there to be used.
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         Console().print(table)
@@ -168,11 +171,19 @@ def tenant() -> None:
 @tenant.command("check")
 @click.pass_obj
 def tenant_check(context: Context) -> None:
-    """Check every tenant file; says every mistake at once."""
+    """Check every tenant file, and what it names for mail; says every mistake at once."""
+    from medportal.ops.tenants import mail_state
+
     tenants = context.settings().tenants.values()
     context.show(
         [
-            {"tenant": t.id, "kind": str(t.kind), "hosts": ", ".join(t.hostnames), "state": "ok"}
+            {
+                "tenant": t.id,
+                "kind": str(t.kind),
+                "hosts": ", ".join(t.hostnames),
+                "state": "ok",
+                "mail": mail_state(t),
+            }
             for t in tenants
         ],
         "Tenants",
@@ -368,6 +379,40 @@ def demo_prepare(context: Context, hospital_url: str, laboratory_url: str) -> No
     context.show([{"accounts": len(accounts)}], "Demonstration")
 
 
+@demo.command("post-office")
+@click.pass_obj
+def demo_post_office(context: Context) -> None:
+    """Take the mails of demonstration institutions on this machine, until SIGTERM."""
+    from medportal.demo.post_office import serve
+
+    serve(context.settings())
+
+
+@main.group()
+def mail() -> None:
+    """Mails to people."""
+
+
+@mail.command("status")
+@click.argument("name")
+@click.pass_obj
+def mail_status(context: Context, name: str) -> None:
+    """Say how many mails wait, were sent or given up, and what went wrong last."""
+    from medportal.mail.outbox import queue
+
+    with _database(context.settings(), name).reader() as session:
+        found = queue(session)
+    row = {
+        "waiting": found.waiting,
+        "sending": found.sending,
+        "sent": found.sent,
+        "failed": found.failed,
+        "oldest": found.oldest.isoformat() if found.oldest else "",
+        "problem": found.problem or "",
+    }
+    context.show([row], f"Mail of {name}")
+
+
 @main.group()
 def audit() -> None:
     """The audit log."""
@@ -431,17 +476,20 @@ def staff() -> None:
 @click.option("--number", prompt="Citizen card number")
 @click.option("--person", prompt="Name")
 @click.option("--birth-date", prompt="Date of birth (YYYY-MM-DD)")
+@click.option("--email", default="", help="With it, a mailed link is needed besides the code.")
 @click.pass_obj
-def create_admin(context: Context, name: str, number: str, person: str, birth_date: str) -> None:
+def create_admin(
+    context: Context, name: str, number: str, person: str, birth_date: str, email: str
+) -> None:
     """Register the first admin and print the code with which the account is activated."""
     from medportal.ops.people import register_admin
 
     settings = context.settings()
-    registry = TenantRegistry(settings.tenants)
-    code = register_admin(
-        settings.tenant(name), registry.database(name), number, person, birth_date, utcnow()
-    )
-    context.show([{"tenant": name, "activation_code": code}], "Admin")
+    tenant = settings.tenant(name)
+    database = TenantRegistry(settings.tenants).database(name)
+    made = register_admin(tenant, database, number, person, birth_date, utcnow(), email=email)
+    row = {"tenant": name, "activation_code": made.code, "link_mailed": made.mail_sent}
+    context.show([row], "Admin")
 
 
 @main.group()
@@ -475,7 +523,7 @@ def transfer_send(context: Context, name: str) -> None:
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def jobs(context: Context, names: tuple[str, ...]) -> None:
-    """File what arrived, sign the audit log, keep house, until SIGTERM."""
+    """File what arrived, sign the audit log, send mail, keep house, until SIGTERM."""
     from medportal.jobs import Jobs
 
     settings = context.settings()
@@ -516,14 +564,16 @@ def portal(context: Context) -> None:
 @click.option("--hospital-port", type=click.IntRange(1, 65535), default=8443, show_default=True)
 @click.option("--laboratory-port", type=click.IntRange(1, 65535), default=8444, show_default=True)
 @click.option("--exchange-port", type=click.IntRange(1, 65535), default=4000, show_default=True)
+@click.option("--mail-port", type=click.IntRange(1, 65535), default=2525, show_default=True)
 @click.pass_obj
 def run_demonstration(
-    context: Context, hospital_port: int, laboratory_port: int, exchange_port: int
+    context: Context, hospital_port: int, laboratory_port: int, exchange_port: int, mail_port: int
 ) -> None:
     """Prepare the demonstration, start every process and keep them running until Ctrl-C."""
     from medportal.ops.demonstration import Ports, run
 
-    sys.exit(run(context, Ports(hospital_port, laboratory_port, exchange_port), say=_say))
+    ports = Ports(hospital_port, laboratory_port, exchange_port, mail_port)
+    sys.exit(run(context, ports, say=_say))
 
 
 def _say(line: str) -> None:

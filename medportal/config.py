@@ -23,6 +23,7 @@ ROOMS = (
     "medportal.access",
     "medportal.records",
     "medportal.admin",
+    "medportal.demo.mailbox",
     "medportal.routes",
 )
 #: The portal signs and opens records, and indexes patients under keys shared with partners.

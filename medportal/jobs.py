@@ -1,13 +1,14 @@
 """``medportal jobs``: what an institution's backend does by itself, in one loop.
 
-Each turn: file what the receiver accepted, number and sign audit events; now and then:
-renew the revocation list, forget stale sessions and throttles. Each step is a transaction of
-its own, and a step that fails is logged and tried again: one that cannot run shall not stop
-the others.
+Each turn: file what the receiver accepted, number and sign audit events, send mail; now and
+then: renew the revocation list, forget stale sessions, throttles and mails. Each step is a
+transaction of its own, and a step that fails is logged and tried again: one that cannot run
+shall not stop the others.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,14 +16,24 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session
 
+from medportal.admin import approvals
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
 from medportal.audit.heads import Head, HeadSigner, SignedHead
 from medportal.audit.sequence import sequence
 from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
+from medportal.core.ids import new_id
+from medportal.core.reasons import Reason
 from medportal.delivery.inbox import has_pending
-from medportal.identity import throttle
-from medportal.identity.service import forget_stale_sessions
+from medportal.identity import email_change, throttle
+from medportal.identity.codes import forget_old_halves
+from medportal.identity.links import mint
+from medportal.identity.passkeys import forget_stale_challenges
+from medportal.identity.sessions import forget_stale_sessions
 from medportal.keys import TenantKeys
+from medportal.mail.outbox import has_due, keep_house
+from medportal.mail.sending import Sender, send_due
 from medportal.ops.institution import renew_crl
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
@@ -31,6 +42,7 @@ from medportal.pki.files import PRIVATE, write_file
 from medportal.pki.profiles import Group, Purpose
 from medportal.records.intake import take_in
 from medportal.settings import Settings
+from medportal.tenancy.effective import EffectiveTenant
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.documents import SqlDocumentStore
@@ -38,6 +50,7 @@ from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
 PAUSE_SECONDS = 0.25
+ACTOR = "process:jobs"
 #: Jobs file records (portal), open the inbox and sign heads (jobs), index patients (pair).
 JOBS_GROUPS = (Group.PORTAL, Group.JOBS, Group.PAIR)
 HOUSEKEEPING = timedelta(minutes=5)
@@ -84,7 +97,7 @@ class Jobs:
 
     def __init__(self, settings: Settings, tenant: Tenant, database: Database) -> None:
         self._settings = settings
-        self._tenant = tenant
+        self._effective = EffectiveTenant(tenant, database.reader)
         self._database = database
         self._keys = TenantKeys(tenant, settings.home(tenant.id), JOBS_GROUPS)
         self._pinned = PinnedHead(settings.home(tenant.id) / "audit" / "last.head")
@@ -92,19 +105,42 @@ class Jobs:
             _Step("intake", self._take_in),
             _Step("audit", self._sequence),
             _Step("partner-index", self._build_indexes, every=timedelta(seconds=2)),
+            _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
         ]
+        self._mailing = [_Step("mail", self._mail)]
+        self._sender_id = new_id()
+        self._stop = threading.Event()
+
+    @property
+    def _tenant(self) -> Tenant:
+        """The institution with what its admins changed: names in mails, lifetimes of sessions."""
+        return self._effective.current()
 
     def run(self, stop: threading.Event, clock: Clock = utcnow) -> None:
-        """Work until told to stop."""
-        while not stop.is_set():
-            if not self.turn(clock()):
-                stop.wait(PAUSE_SECONDS)
+        """Work until told to stop.
+
+        Mail has a thread of its own: its server may take its time, and what is audited shall
+        not wait for that.
+        """
+        self._stop = stop
+        mailing = threading.Thread(target=self._loop, args=(self._mailing, clock))
+        mailing.start()
+        self._loop(self._steps, clock)
+        mailing.join()
+
+    def _loop(self, steps: list[_Step], clock: Clock) -> None:
+        while not self._stop.is_set():
+            if not self._turn(steps, clock()):
+                self._stop.wait(PAUSE_SECONDS)
 
     def turn(self, now: datetime) -> bool:
         """Do what is due; return whether there may be more at once."""
+        return self._turn([*self._steps, *self._mailing], now)
+
+    def _turn(self, steps: list[_Step], now: datetime) -> bool:
         # Every step gets its turn: any() over a generator would stop at the first that did work.
-        results = [self._attempt(step, now) for step in self._steps]
+        results = [self._attempt(step, now) for step in steps]
         return any(results)
 
     def _attempt(self, step: _Step, now: datetime) -> bool:
@@ -175,6 +211,28 @@ class Jobs:
         with self._writing() as session, session.begin():
             partner_index.finish_index(session, build, now)
 
+    def _change_emails(self, now: datetime) -> bool:
+        """Carry out changes of addresses that staff asked for and nobody objected to in time."""
+        with self._database.reader() as session:
+            if not email_change.has_due(session, now):
+                return False
+        with self._database.writer() as session, session.begin():
+            for changed in email_change.apply_due(session, now):
+                append(session, _email_changed(changed, now))
+        return False
+
+    def _mail(self, now: datetime) -> bool:
+        with self._database.reader() as session:
+            if not has_due(session, now):
+                return False
+        sender = Sender(self._sender_id, self._tenant, mint, self._transaction)
+        return send_due(sender, now, is_stopping=self._stop.is_set)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with self._database.writer() as session, session.begin():
+            yield session
+
     def _writing(self) -> Session:
         return self._database.writer()
 
@@ -182,6 +240,22 @@ class Jobs:
         if renew_crl(self._settings, self._tenant, now):
             log.info("revocation list renewed", tenant=self._tenant.id)
         with self._database.writer() as session, session.begin():
-            forget_stale_sessions(session, self._tenant.sessions, now)
+            forget_stale_sessions(session, self._tenant, now)
             throttle.forget_old(session, now)
+            forget_stale_challenges(session, now)
+            forget_old_halves(session, now)
+            email_change.forget_old_changes(session, now)
+            approvals.expire(session, now)
+            keep_house(session, now, has_server=self._tenant.mail is not None)
         return False
+
+
+def _email_changed(changed: email_change.Changed, now: datetime) -> Event:
+    return Event.create(
+        Action.EMAIL_CHANGED,
+        now=now,
+        actor=ACTOR,
+        object=changed.person_id,
+        reasons=[Reason.APPROVED_BY_SECOND_PERSON],
+        details={"change": changed.id},
+    )

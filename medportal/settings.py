@@ -4,6 +4,7 @@ Values are never echoed in errors. Nothing is read from the environment: granian
 into every WSGI environ.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from medportal.core.errors import ConfigurationError
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.tenant import Tenant
+from medportal.web.edge import SETTING as EDGES
 
 VARIABLE_PREFIX = "medportal.variable."
 
@@ -49,6 +51,7 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
     ]
     production = _flag(raw, "medportal.production", True, problems)
     hsts = _flag(raw, "medportal.hsts", production, problems)
+    _check_edges(raw, problems)
     if problems:
         raise ConfigurationError(*problems)
     state = Path(raw["medportal.state_dir"]).resolve()
@@ -69,6 +72,15 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
         tenants=tenants,
         variables=variables,
     )
+
+
+def _check_edges(raw: Mapping[str, str], problems: list[str]) -> None:
+    """Note anything that is no address: a mistyped one would silently be believed by nobody."""
+    try:
+        for address in raw.get(EDGES, "").split():
+            ipaddress.ip_address(address)
+    except ValueError:
+        problems.append(f"ini: {EDGES} must be addresses, separated by spaces")
 
 
 def _flag(raw: Mapping[str, str], key: str, default: bool, problems: list[str]) -> bool:

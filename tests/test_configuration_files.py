@@ -1,15 +1,23 @@
 """Broken ini and tenant files, and key files that do not fit: words for an operator, no trace."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from medportal.cli import main
+from medportal.ops.tenants import NO_MAIL
+from medportal.tenancy.loader import load_tenants
+from medportal.tenancy.tenant import Tenant
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2hunter2"
@@ -20,6 +28,9 @@ medportal.tenants = hospital laboratory
 medportal.tenants_dir = %(here)s/tenants
 medportal.state_dir = %(here)s/state
 medportal.variable.exchange_port = 4000
+medportal.variable.mail_port = 2525
+medportal.variable.hospital_port = 8443
+medportal.variable.laboratory_port = 8444
 """
 
 
@@ -191,6 +202,172 @@ def test_several_problems_of_an_ini_file_are_told_at_once(place: Place) -> None:
     for key in ("tenants", "tenants_dir", "state_dir"):
         assert f"ini: medportal.{key} is missing" in problems
     assert "ini: medportal.hsts must be true or false" in problems
+
+
+# --- What a tenant file names ---
+
+
+def mail_of(place: Place) -> str:
+    """Return what the check says about the hospital's mail."""
+    command = ["--config", str(place.ini), "--json", "tenant", "check"]
+    said = CliRunner().invoke(main, command)
+    assert said.exit_code == 0, said.output
+    (row,) = [
+        row for row in map(json.loads, said.stdout.splitlines()) if row["tenant"] == "hospital"
+    ]
+    assert row["state"] == "ok"
+    assert SECRET not in said.output
+    found: str = row["mail"]
+    return found
+
+
+def _certificate() -> bytes:
+    """Return any certificate that can be an authority."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail authority")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = (
+        builder.not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, None)
+    )
+    return made.public_bytes(Encoding.PEM)
+
+
+@pytest.fixture
+def mailing(place: Place) -> Path:
+    """Give the directory in which the hospital's file has its mail password and authority."""
+    home = place.home / "state" / "demo" / "mail"
+    home.mkdir(parents=True)
+    (home / "password").write_text(SECRET)
+    (home / "password").chmod(0o600)
+    (home / "certificate.pem").write_bytes(_certificate())
+    return home
+
+
+def test_what_mail_needs_is_there(place: Place, mailing: Path) -> None:
+    assert mail_of(place) == "ok"
+    place.change("^(ca_file|user|password_file) = .*", "")
+    place.change("^(ca_file|user|password_file) = .*", "")
+    place.change("^(ca_file|user|password_file) = .*", "")
+    shutil.rmtree(mailing)
+    assert mail_of(place) == "ok", "a server that asks for no password, under a public authority"
+
+
+def test_a_mail_password_that_is_not_there(place: Place, mailing: Path) -> None:
+    (mailing / "password").unlink()
+    assert mail_of(place) == f"password_file: {mailing / 'password'} is missing"
+    (mailing / "password").mkdir()
+    assert mail_of(place) == f"password_file: {mailing / 'password'} cannot be read"
+
+
+def test_a_mail_password_that_others_can_read(place: Place, mailing: Path) -> None:
+    (mailing / "password").chmod(0o644)
+    problem = f"password_file: {mailing / 'password'} is open to others: chmod 600 it"
+    assert mail_of(place) == problem
+
+
+def test_a_mail_password_that_is_empty(place: Place, mailing: Path) -> None:
+    (mailing / "password").write_text("\n")
+    assert mail_of(place) == f"password_file: {mailing / 'password'} is empty"
+
+
+def test_an_authority_that_is_not_there_or_none(place: Place, mailing: Path) -> None:
+    certificate = mailing / "certificate.pem"
+    certificate.write_text(SECRET)
+    assert mail_of(place) == f"ca_file: {certificate} holds no certificate"
+    certificate.unlink()
+    (mailing / "password").unlink()
+    assert mail_of(place) == (
+        f"password_file: {mailing / 'password'} is missing; "
+        f"ca_file: {certificate}: No such file or directory"
+    )
+
+
+def test_an_institution_that_sends_no_mail_is_told_what_that_means(place: Place) -> None:
+    place.change(r"^\[mail\](\n\w+ = .*)+", "")
+    assert mail_of(place) == NO_MAIL
+    assert "a code from the desk alone" in NO_MAIL
+
+
+# --- The template of a production file ---
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Path:
+    """Give production.ini as an operator fills it in, with the template as its only file."""
+    text = (ROOT / "production.ini").read_text("utf-8")
+    for key, value in {
+        "medportal.tenants": "hospital",
+        "medportal.tenants_dir": "%(here)s/tenants",
+        "medportal.state_dir": "%(here)s/state",
+    }.items():
+        text, changed = re.subn(rf"^{key} =.*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert changed == 1
+    (tmp_path / "tenants").mkdir()
+    shutil.copy(ROOT / "deploy" / "tenant-template.toml", tmp_path / "tenants" / "hospital.toml")
+    ini = tmp_path / "production.ini"
+    ini.write_text(text, "utf-8")
+    return ini
+
+
+def template(directory: Path, name: str = "hospital") -> Tenant:
+    variables = {"state": str(directory), "exchange_port": "4000"}
+    return load_tenants(directory, [name], variables)[name]
+
+
+def test_the_template_is_a_file_that_a_production_portal_takes(production: Path) -> None:
+    said = CliRunner().invoke(main, ["--config", str(production), "--json", "tenant", "check"])
+    assert said.exit_code == 0, said.output
+    row = json.loads(said.stdout)
+    assert (row["tenant"], row["state"]) == ("hospital", "ok")
+    assert row["mail"].endswith("mail.password is missing")
+
+
+def test_the_template_asks_all_staff_for_a_second_proof(production: Path) -> None:
+    tenant = template(production.parent / "tenants")
+    staff = [role for role in tenant.roles.values() if role.id != "patient"]
+    assert all(role.second_factor for role in staff)
+    assert tenant.second_factor.remote_staff
+    assert not tenant.staff_networks
+    assert tenant.mail is not None
+    for role in staff:
+        assert role.sessions is not None
+        assert role.sessions.idle < tenant.sessions.idle
+        if role.clinical:
+            assert role.sessions.idle <= min(r.sessions.idle for r in staff if r.sessions)
+
+
+def test_the_roles_of_the_template_may_what_they_may_in_the_demonstration(
+    production: Path,
+) -> None:
+    variables = {"state": "x", "exchange_port": "4000", "mail_port": "2525"}
+    variables |= {"hospital_port": "8443", "laboratory_port": "8444"}
+    shown = load_tenants(ROOT / "tenants", ["hospital", "laboratory"], variables)
+    own = template(production.parent / "tenants")
+    assert {role.id: role.grants for role in own.roles.values()} == {
+        role.id: role.grants for role in shown["hospital"].roles.values()
+    }
+    # And the part for a laboratory, which stands there as a comment.
+    path = production.parent / "tenants" / "hospital.toml"
+    _before, _line, commented = path.read_text("utf-8").partition("# [roles.responsible]\n")
+    role = "".join(line.removeprefix("#").lstrip() for line in commented.splitlines(keepends=True))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"[roles.responsible]\n{role}")
+    added = template(production.parent / "tenants").roles["responsible"]
+    assert added.grants == shown["laboratory"].roles["responsible"].grants
+    assert added.second_factor
+
+
+def test_every_key_of_a_tenant_file_stands_in_the_template(production: Path) -> None:
+    """With those that are comments: an operator shall not have to read the code."""
+    text = (production.parent / "tenants" / "hospital.toml").read_text("utf-8")
+    for name in ("hospital", "laboratory"):
+        shown = (ROOT / "tenants" / f"{name}.toml").read_text("utf-8")
+        for key in re.findall(r"^\[?(\w+)", shown, re.MULTILINE):
+            assert re.search(rf"^(# )?[\[`]?{key}\b|`{key} = ", text, re.MULTILINE), key
 
 
 # --- Key files ---

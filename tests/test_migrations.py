@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -131,6 +132,34 @@ def test_an_empty_database_is_refused_and_mended_by_migrating(tmp_path):
     assert "at revision none" in _refusal(engine)
     migrate(engine)
     require_current("hospital", engine)
+    engine.dispose()
+
+
+def test_codes_of_before_are_cleared(tmp_path):
+    """They are plain hashes, which keep nobody who has the database from trying them all."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    config, at = alembic_config(), "2024-05-06 07:08:09.000000"
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        values = {"id": "1" * 32, "at": at}
+        connection.execute(
+            text(
+                "INSERT INTO person (id, name, birth_date, sex, email, phone, city, language,"
+                " created_at) VALUES (:id, 'Ana', '1980-02-03', 'female', '', '', '', 'pt', :at)"
+            ),
+            values,
+        )
+        connection.execute(
+            text(
+                "INSERT INTO activation (person_id, code_hash, expires_at) VALUES (:id, :hash, :at)"
+            ),
+            {**values, "hash": b"h" * 32},
+        )
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM activation")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM person")) == 1
     engine.dispose()
 
 

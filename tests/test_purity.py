@@ -81,7 +81,7 @@ def test_the_marked_modules_are_the_ones_under_contract():
     "name",
     [
         "medportal.tenancy.tenant",
-        "medportal.identity.numbers",
+        "medportal.identity.assurance",
         "medportal.access.decisions",
         "medportal.delivery.parcel",
         "medportal.records.content",

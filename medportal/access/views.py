@@ -39,25 +39,31 @@ def home(request: Request) -> Any:
     """Go where the person's work is; staff who are patients too choose first."""
     places = destinations_of(request)
     is_both = "patient" in request.identity.roles and len(request.identity.roles) > 1
-    if places and not is_both:
+    if places and not is_both and not request.identity.withheld:
         return HTTPSeeOther(places[0][1])
-    return {"places": places}
+    return {"places": places, "withheld": bool(request.identity.withheld)}
 
 
 def destinations_of(request: Request) -> list[tuple[str, str]]:
     """Return (words, address) of the pages where somebody's work is."""
     decision = Root(request).decision
-    found = []
+    found: list[tuple[str, str]] = []
     if decision.allows(Permission.PATIENTS_LIST):
         own = Reach.ANY not in _list_reach(request)
         words = _("My patients") if own else _("Patients")
         found.append((words, request.route_path("patients")))
     if decision.allows(Permission.PATIENTS_REGISTER):
         found.append((_("Register a patient"), request.route_path("patient-register")))
+    if decision.allows(Permission.PEOPLE_MANAGE):
+        found.append((_("People"), request.route_path("people")))
+    if decision.allows(Permission.APPROVALS_DECIDE):
+        found.append((_("Approvals"), request.route_path("approvals")))
     if decision.allows(Permission.DELIVERIES_VIEW):
         found.append((_("Deliveries"), request.route_path("deliveries")))
     if decision.allows(Permission.AUDIT_VIEW):
         found.append((_("Audit log"), request.route_path("audit-log")))
+    if decision.allows(Permission.SETTINGS_MANAGE):
+        found.append((_("Institution"), request.route_path("institution-settings")))
     if "patient" in request.identity.roles:
         own_page = request.route_path("patient", patient=request.identity.person_id)
         found.append((_("My record"), own_page))

@@ -1,9 +1,12 @@
-"""Pages of the institution's administration and oversight: deliveries, audit log.
+"""Pages of the institution's administration and oversight: people, approvals, audit log.
 
-Holds: what waits and why, the audit log for those who oversee access.
+Holds: people with their roles and accounts, what waits for a second person, the settings that
+the institution's file leaves to its admins, deliveries, the audit log for those who oversee.
 May import: everything below; see the list in :mod:`medportal`.
 Never does: clinical content. No page here opens a record.
-Start reading at :mod:`medportal.admin.views`.
+Invariants: nobody changes their own account; what would open a patient's record, or give a
+role that can, takes two people; each change has a reason, kept and audited.
+Start reading at :mod:`medportal.identity.powers`, then :mod:`medportal.admin.approvals`.
 """
 
 from typing import Any

@@ -2,14 +2,34 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+from medportal.core.reasons import Reason
+
+
+class Method(StrEnum):
+    """How somebody proved who they are. Codes stand in sessions and in the audit log."""
+
+    PASSWORD = "password"  # noqa: S105  (a name)
+    #: A right password that is too short to be the only factor.
+    SHORT_PASSWORD = "short-password"  # noqa: S105  (a name)
+    TOTP = "totp"
+    RECOVERY_CODE = "recovery-code"
+    PASSKEY = "passkey"
+
+
+#: Any of these makes a sign-in one with a second factor (a passkey is two in one).
+SECOND_FACTORS = frozenset({Method.TOTP, Method.RECOVERY_CODE, Method.PASSKEY})
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A signed-in person at one tenant, detached from every database.
 
-    ``methods`` names how the session was authenticated ("password", later "totp",
-    "passkey"); ``on_site`` is what the trusted edge said of this one request.
+    ``roles`` are those that count in this session; ``withheld`` says why others that the
+    person holds do not (see :mod:`medportal.identity.assurance`). ``confirmed_at`` is when
+    the person last proved who they are; ``on_site`` is what the trusted edge said of this one
+    request.
     """
 
     person_id: str
@@ -17,5 +37,7 @@ class Identity:
     roles: frozenset[str]
     session_id: str
     authenticated_at: datetime
-    methods: frozenset[str] = frozenset({"password"})
+    methods: frozenset[Method] = frozenset({Method.PASSWORD})
     on_site: bool = False
+    confirmed_at: datetime | None = None
+    withheld: frozenset[Reason] = frozenset()

@@ -23,6 +23,9 @@ class Permission(StrEnum):
     DELIVERY_FOLLOW = "delivery:state:view"
     DELIVERIES_VIEW = "delivery:queue:view"
     AUDIT_VIEW = "audit:log:view"
+    PEOPLE_MANAGE = "accounts:people:manage"
+    APPROVALS_DECIDE = "accounts:approvals:decide"
+    SETTINGS_MANAGE = "institution:settings:manage"
 
 
 class Reach(StrEnum):

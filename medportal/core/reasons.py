@@ -27,3 +27,44 @@ class Reason(StrEnum):
     WRONG_CREDENTIALS = "wrong-credentials"
     SUSPENDED = "suspended"
     THROTTLED = "throttled"
+    WRONG_CODE = "wrong-code"
+    USED_CODE = "used-code"
+    EXPIRED = "expired"
+    #: The code was right, and the mailed link is needed too.
+    LINK_NEEDED = "link-needed"
+    UNKNOWN_PASSKEY = "unknown-passkey"
+    #: A passkey's answer was made for another address: somebody may be fishing for it.
+    WRONG_SITE = "wrong-site"
+    #: A passkey's counter went back: somebody may have a copy of it.
+    POSSIBLE_CLONE = "possible-clone"
+    TOO_MANY = "too-many"
+    # Why roles do not count in a session.
+    SECOND_FACTOR_NEEDED = "second-factor-needed"
+    SECOND_FACTOR_NEEDED_OFF_SITE = "second-factor-needed-off-site"
+    PASSWORD_TOO_SHORT = "password-too-short"  # noqa: S105  (a name)
+    NOT_CONFIRMED_LATELY = "not-confirmed-lately"
+    # Why staff changed an account.
+    NEW_DUTY = "new-duty"
+    DUTY_ENDED = "duty-ended"
+    LEFT = "left"
+    PERSON_ASKED = "person-asked"
+    LOST_DEVICE = "lost-device"
+    SUSPECTED_MISUSE = "suspected-misuse"
+    CORRECTION = "correction"
+    # Rules of administration.
+    OWN_ACCOUNT = "own-account"
+    SECOND_PERSON_NEEDED = "second-person-needed"
+    APPROVED_BY_SECOND_PERSON = "approved-by-second-person"
+    LAST_ADMIN = "last-admin"
+    #: What was asked for is so already.
+    NOTHING_NEW = "nothing-new"
+    #: What was asked for no longer makes sense: somebody left, or a role is gone.
+    OVERTAKEN = "overtaken"
+    #: What was looked at has changed since: another address, or other roles.
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    #: Less strict than what the institution's file says.
+    LOOSER_THAN_FILE = "looser-than-file"
+    # Why a second person refused.
+    WRONG_DATA = "wrong-data"
+    NOT_ASKED_FOR = "not-asked-for"
+    NOT_AGREED = "not-agreed"

@@ -21,11 +21,11 @@ from medportal.audit.events import Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.demo import people as cast
 from medportal.demo.synthetic import Author, SyntheticPatient, generate
-from medportal.identity.service import Profile, find_person, register_person, set_password
+from medportal.identity.credentials import set_password
+from medportal.identity.people import Profile, find_person, register_person
 from medportal.keys import TenantKeys
 from medportal.patients import partner_index
 from medportal.patients.service import (
-    PATIENT_ROLE,
     Registration,
     build_partner_index,
     register_patient,
@@ -36,7 +36,7 @@ from medportal.records.content import ClinicalRecord, Subject, effective_date
 from medportal.records.service import sign_and_file
 from medportal.settings import Settings
 from medportal.tenancy.registry import TenantRegistry
-from medportal.tenancy.tenant import Kind, Tenant
+from medportal.tenancy.tenant import PATIENT_ROLE, Kind, Tenant
 from medportal.vault.documents import SqlDocumentStore
 
 SEED = 20260101

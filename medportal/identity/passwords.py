@@ -1,20 +1,35 @@
 """Passwords: argon2id, and what the policy asks of a new one.
 
 Source: NIST SP 800-63B-4 section 3.1.1 (length over composition, a blocklist, Unicode
-normalised before hashing).
+normalised before hashing); OWASP ASVS 5.0, chapter V6.2. A password is taken exactly as it
+was typed: nothing is cut off, no letter changes its case.
+
+Each argon2 takes the memory that the tenant's file names. Of many at once in a process only
+:data:`AT_ONCE` are under way, and the others wait: for as many as there are threads of the
+server, which is bounded. More would take memory and finish no sooner.
 """
 
+import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
+from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from medportal.core.identity import Method
 from medportal.identity.errors import WeakPassword
+from medportal.identity.guessing import bits, bits_wanted
 from medportal.tenancy.tenant import PasswordPolicy
 
+#: In characters as :func:`length_of` counts them.
 MAXIMUM_LENGTH = 256
+#: What is longer than this as it was typed is not even looked at.
+_MAXIMUM_TYPED = 4 * MAXIMUM_LENGTH
+#: How many passwords one process hashes or compares at a time.
+AT_ONCE = 2 * (os.cpu_count() or 1)
+_turns = BoundedSemaphore(AT_ONCE)
 
 
 @cache
@@ -29,12 +44,35 @@ def _hasher(policy: PasswordPolicy) -> PasswordHasher:
 
 @cache
 def _nobodys_hash(policy: PasswordPolicy) -> str:
-    return _hasher(policy).hash("the password of nobody")
+    return hash_password(policy, "the password of nobody")
+
+
+def minimum_for(policy: PasswordPolicy, has_second_factor: bool) -> int:
+    """Return how many characters a new password has at least."""
+    return policy.minimum_with_second_factor if has_second_factor else policy.minimum_length
+
+
+def length_of(password: str) -> int:
+    """Return the count of characters by which every length here is measured.
+
+    A letter with its accent is one, whichever way a keyboard composed it. What is far too
+    long is only told to be so.
+    """
+    if len(password) > _MAXIMUM_TYPED:
+        return len(password)
+    return len(_normal(password))
+
+
+def method_of(policy: PasswordPolicy, password: str) -> Method:
+    """Return what a right password proves: one that is short is not enough by itself."""
+    is_long = length_of(password) >= policy.minimum_length
+    return Method.PASSWORD if is_long else Method.SHORT_PASSWORD
 
 
 def hash_password(policy: PasswordPolicy, password: str) -> str:
     """Return the argon2id hash of a password, salt and parameters within."""
-    return _hasher(policy).hash(_bytes(password))
+    with _turns:
+        return _hasher(policy).hash(_bytes(password))
 
 
 def verify_password(policy: PasswordPolicy, stored: str | None, password: str) -> bool:
@@ -43,10 +81,13 @@ def verify_password(policy: PasswordPolicy, stored: str | None, password: str) -
     Without a stored hash as much work is done and the answer is no, so that time does not
     tell whether somebody has an account.
     """
-    if len(password) > MAXIMUM_LENGTH:
+    # Made whether it is needed or not: the first unknown number of a process shall not cost more.
+    nobodys = _nobodys_hash(policy)
+    if length_of(password) > MAXIMUM_LENGTH:
         password = ""
     try:
-        _hasher(policy).verify(stored or _nobodys_hash(policy), _bytes(password))
+        with _turns:
+            _hasher(policy).verify(stored or nobodys, _bytes(password))
     except (VerificationError, InvalidHashError):
         return False
     return bool(stored)
@@ -57,23 +98,21 @@ def needs_rehash(policy: PasswordPolicy, stored: str) -> bool:
     return _hasher(policy).check_needs_rehash(stored)
 
 
-def check_new_password(policy: PasswordPolicy, password: str, guessable: Iterable[str]) -> None:
-    """Raise ``WeakPassword`` for a new password that the policy refuses.
+def check_new_password(minimum: int, password: str, guessable: Collection[str]) -> None:
+    """Raise ``WeakPassword`` for a new password that is too short or too easily guessed.
 
-    ``guessable`` are words that an acquaintance would try: names, numbers, the institution.
+    ``minimum`` is what :func:`minimum_for` returned, ``guessable`` are words that an
+    acquaintance would try: names, numbers, the institution. Which kinds of characters are in
+    it is nobody's business.
     """
-    text = _normal(password)
-    if len(text) < policy.minimum_length:
-        raise WeakPassword("too-short")
-    if len(text) > MAXIMUM_LENGTH:
-        raise WeakPassword("too-long")
-    if len(set(text)) < 5:
-        raise WeakPassword("too-simple")
-    folded = text.casefold()
-    for word in guessable:
-        folded = folded.replace(word.casefold(), "") if len(word) > 3 else folded
-    if len(folded) < policy.minimum_length // 2:
-        raise WeakPassword("guessable")
+    length = length_of(password)
+    if length < minimum:
+        raise WeakPassword("too-short", minimum)
+    if length > MAXIMUM_LENGTH:
+        raise WeakPassword("too-long", minimum)
+    found = bits(password, guessable)
+    if found < bits_wanted(minimum):
+        raise WeakPassword("guessable" if found < bits(password) else "too-simple", minimum)
 
 
 def _bytes(password: str) -> bytes:

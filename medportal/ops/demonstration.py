@@ -13,6 +13,7 @@ from typing import Protocol
 
 from medportal.core.errors import ConfigurationError
 from medportal.demo.load import DemoAccount
+from medportal.demo.post_office import is_open
 from medportal.keys import Places
 from medportal.ops.prepare import prepare
 from medportal.pki.layout import Layout
@@ -47,6 +48,7 @@ class Ports:
     hospital: int
     laboratory: int
     exchange: int
+    mail: int
 
     def options(self) -> dict[str, str]:
         """Return the ini variables that say so."""
@@ -54,6 +56,7 @@ class Ports:
             "hospital_port": str(self.hospital),
             "laboratory_port": str(self.laboratory),
             "exchange_port": str(self.exchange),
+            "mail_port": str(self.mail),
         }
 
     def urls(self) -> dict[str, str]:
@@ -69,6 +72,7 @@ class Ports:
             "HOSPITAL_PORT": self.hospital,
             "LABORATORY_PORT": self.laboratory,
             "EXCHANGE_PORT": self.exchange,
+            "MAIL_PORT": self.mail,
         }
 
 
@@ -122,6 +126,7 @@ def _commands(context: Launcher) -> dict[str, list[str]]:
         "receiver of the hospital": context.own_command("transfer", "receive", "hospital"),
         "sender of the laboratory": context.own_command("transfer", "send", "laboratory"),
         "jobs of both": context.own_command("jobs", "hospital", "laboratory"),
+        "post office": context.own_command("demo", "post-office"),
     }
 
 
@@ -219,7 +224,7 @@ def _signal_group(leader: int, number: int) -> bool:
 
 
 def _all_healthy(settings: Settings, ports: Ports) -> bool:
-    return all(
+    return is_open(settings) and all(
         _is_healthy(settings, tenant_id, port)
         for tenant_id, port in (("hospital", ports.hospital), ("laboratory", ports.laboratory))
     )
@@ -248,6 +253,7 @@ def _report(settings: Settings, ports: Ports, accounts: list[DemoAccount], say: 
         authority = Layout(Places(settings.home(tenant_id)).pki).ca_certificate
         say(f"{settings.tenant(tenant_id).name('en')}: {url}")
         say(f"    certificate authority for your browser: {authority}")
+        say(f"    mails that it sends: {url}/demonstration/mail")
         for account in accounts:
             if account.tenant == tenant_id:
                 say(

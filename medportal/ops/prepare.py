@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from medportal.core.clock import utcnow
 from medportal.demo.load import DemoAccount, load
+from medportal.demo.post_office import prepare_post_office
 from medportal.ops.institution import create_keys, migrate_database, renew_crl, trust_each_other
 from medportal.settings import Settings
 from medportal.tenancy.registry import TenantRegistry
@@ -20,6 +21,8 @@ def prepare(
         say(f"{tenant.id}: keys and certificates {'made' if made else 'are there'}")
         migrate_database(tenant)
         say(f"{tenant.id}: database is current")
+    is_new = prepare_post_office(settings, utcnow())
+    say(f"post office: password and certificate {'made' if is_new else 'are there'}")
     trust_each_other(settings, utcnow())
     say("the institutions trust each other")
     registry = TenantRegistry(settings.tenants)

@@ -6,8 +6,9 @@ from typing import Any
 
 import colander
 
+from medportal.identity.forms.email import email_field
 from medportal.identity.models import Sex
-from medportal.tenancy.tenant import Tenant
+from medportal.tenancy.tenant import IdentifierScheme, Tenant
 from medportal.web.forms import checkboxes, date_parts, radios, select, text
 from medportal.web.i18n import LANGUAGES, _
 
@@ -34,43 +35,13 @@ def registration_schema(
     """
     schema = colander.Schema()
     schema.add(number_node(tenant, is_number))
-    schema.add(_name_node(is_name))
-    schema.add(
-        colander.SchemaNode(
-            colander.Date(),
-            name="birth_date",
-            title=_("Date of birth"),
-            validator=colander.Range(
-                EARLIEST_BIRTH,
-                today,
-                min_err=_("Check the year of birth."),
-                max_err=_("The date of birth is in the future."),
-            ),
-            widget=date_parts(),
-        )
-    )
-    schema.add(
-        colander.SchemaNode(
-            colander.String(),
-            name="sex",
-            title=_("Sex"),
-            validator=colander.OneOf([str(sex) for sex in Sex]),
-            widget=radios([(str(sex), words) for sex, words in SEX_WORDS.items()]),
-        )
-    )
-    schema.add(_optional("city", _("City"), 100))
-    schema.add(_optional("phone", _("Phone"), 40, kind="tel"))
-    schema.add(_optional("email", _("Email"), 254, kind="email", validator=colander.Email()))
-    schema.add(
-        colander.SchemaNode(
-            colander.String(),
-            name="language",
-            title=_("Language"),
-            default=tenant.default_language,
-            validator=colander.OneOf(list(LANGUAGES)),
-            widget=radios(list(LANGUAGES.items())),
-        )
-    )
+    schema.add(name_node(is_name))
+    schema.add(birth_date_node(today))
+    schema.add(sex_node())
+    schema.add(optional_node("city", _("City"), 100))
+    schema.add(optional_node("phone", _("Phone"), 40, kind="tel"))
+    schema.add(email_field(missing=""))
+    schema.add(language_node(tenant))
     _place(schema, tenant)
     if partners:
         schema.add(_destinations(partners))
@@ -82,21 +53,24 @@ def number_node(tenant: Tenant, is_number: Callable[[str], bool]) -> Any:
 
     def check(node: Any, value: str) -> None:
         if not is_number(value):
-            raise colander.Invalid(
-                node,
-                _(
-                    "Enter the ${digits} digits on the citizen card.",
-                    mapping={"digits": tenant.identifiers.digits},
-                ),
-            )
+            raise colander.Invalid(node, number_words(tenant.identifiers))
 
     return colander.SchemaNode(
         colander.String(),
         name="number",
         title=_("Citizen card number"),
         validator=colander.All(colander.Length(max=40), check),
-        widget=text(numeric=True, width=20, autocomplete="off"),
+        widget=text(numeric=tenant.identifiers.is_numeric, width=20, autocomplete="off"),
     )
+
+
+def number_words(scheme: IdentifierScheme) -> Any:
+    """Return what to say of a number that is none of the scheme."""
+    if scheme.is_numeric:
+        return _(
+            "Enter the ${digits} digits on the citizen card.", mapping={"digits": scheme.digits}
+        )
+    return _("Enter the whole number on the card, with its letters and check digits.")
 
 
 def find_schema(tenant: Tenant, is_number: Callable[[str], bool]) -> colander.Schema:
@@ -106,7 +80,9 @@ def find_schema(tenant: Tenant, is_number: Callable[[str], bool]) -> colander.Sc
     return schema
 
 
-def _name_node(is_name: Callable[[str], bool]) -> Any:
+def name_node(is_name: Callable[[str], bool]) -> Any:
+    """Return the node of a person's name."""
+
     def check(node: Any, value: str) -> None:
         if not is_name(value):
             raise colander.Invalid(node, _("Enter the whole name as it is on the citizen card."))
@@ -121,7 +97,47 @@ def _name_node(is_name: Callable[[str], bool]) -> Any:
     )
 
 
-def _optional(name: str, title: str, most: int, *, kind: str = "text", **kw: Any) -> Any:
+def birth_date_node(today: date) -> Any:
+    """Return the node of a date of birth."""
+    return colander.SchemaNode(
+        colander.Date(),
+        name="birth_date",
+        title=_("Date of birth"),
+        validator=colander.Range(
+            EARLIEST_BIRTH,
+            today,
+            min_err=_("Check the year of birth."),
+            max_err=_("The date of birth is in the future."),
+        ),
+        widget=date_parts(),
+    )
+
+
+def sex_node() -> Any:
+    """Return the node of the administrative gender."""
+    return colander.SchemaNode(
+        colander.String(),
+        name="sex",
+        title=_("Sex"),
+        validator=colander.OneOf([str(sex) for sex in Sex]),
+        widget=radios([(str(sex), words) for sex, words in SEX_WORDS.items()]),
+    )
+
+
+def language_node(tenant: Tenant) -> Any:
+    """Return the node of the language in which somebody wants pages and mails."""
+    return colander.SchemaNode(
+        colander.String(),
+        name="language",
+        title=_("Language"),
+        default=tenant.default_language,
+        validator=colander.OneOf(list(LANGUAGES)),
+        widget=radios(list(LANGUAGES.items())),
+    )
+
+
+def optional_node(name: str, title: str, most: int, *, kind: str = "text", **kw: Any) -> Any:
+    """Return the node of a line of text that may be left empty."""
     validators = [colander.Length(max=most), *([kw["validator"]] if "validator" in kw else [])]
     return colander.SchemaNode(
         colander.String(),
@@ -146,7 +162,7 @@ def _place(schema: colander.Schema, tenant: Tenant) -> None:
             widget=select([("", ""), *((ward, ward) for ward in tenant.wards)]),
         )
     )
-    schema.add(_optional("bed", _("Bed"), 20))
+    schema.add(optional_node("bed", _("Bed"), 20))
 
 
 def _destinations(partners: Sequence[tuple[str, str]]) -> Any:

@@ -15,6 +15,7 @@ from hashlib import sha256
 
 from medportal.core import canonical
 from medportal.core.errors import MedportalError
+from medportal.identity.names import folded
 
 PSEUDONYM_BYTES = 32
 _SCHEME = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -94,25 +95,10 @@ def normal_name(name: str) -> str:
 
     Raises ``MalformedIdentifier`` if no letter remains.
     """
-    plain = _fold(unicodedata.normalize("NFKD", name))
-    words = "".join(_kept(character) for character in plain).split()
-    if not any(character.isalpha() for word in words for character in word):
+    words = folded(name)
+    if not any(character.isalpha() for character in words):
         raise MalformedIdentifier("not a name")
-    return " ".join(words)
-
-
-def _fold(text: str) -> str:
-    # Folding case can bring back compatibility forms and the other way round; three rounds reach
-    # the fixed point that Unicode calls NFKC_Casefold, in decomposed form.
-    for _ in range(3):
-        text = unicodedata.normalize("NFKD", text.casefold())
-    return text
-
-
-def _kept(character: str) -> str:
-    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
-        return ""
-    return character if character.isalnum() else " "
+    return words
 
 
 def _mac(key: bytes, parts: list[str]) -> bytes:

@@ -1,20 +1,29 @@
 """Use-cases of patients: register, place, name who gets results, find, list."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
+from medportal.identity.accounts import begin_anew, lock
+from medportal.identity.errors import NotTheSamePerson
 from medportal.identity.models import Person, PersonIdentifier
-from medportal.identity.service import Profile, find_person, register_person
+from medportal.identity.people import (
+    Profile,
+    find_person,
+    register_person,
+    replace_contact,
+    require_same_person,
+    roles_of,
+)
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.models import Destination, Patient, PatientStatus
 from medportal.patients.partner_index import Build, build_index, index_patient
-from medportal.patients.pseudonyms import Demographics, PartnerKey, normal_name
+from medportal.patients.pseudonyms import Demographics, PartnerKey
+from medportal.tenancy.tenant import PATIENT_ROLE
 
-PATIENT_ROLE = "patient"
 PAGE = 25
 
 
@@ -67,11 +76,15 @@ def register_patient(
     *,
     by: str | None,
     now: datetime,
+    vouching_roles: Collection[str] = (),
 ) -> tuple[str, bool]:
     """Register somebody as a patient, index them for every partner, all in one transaction.
 
     Returns the patient's id and whether the person was new here. Raises
     ``AlreadyRegistered``; of a person known in another role nothing is changed but the role.
+    Their account begins anew, unless they hold one of ``vouching_roles``: until now it opened
+    no record, and one administrator alone may have set it up (see ``identity.powers``), with
+    a mailbox and a phone of their own. So those are replaced by what was typed now.
     Raises ``RegistrationRefused`` for oneself, and where the number is that of somebody with
     another name or date of birth: a slip of the keyboard must not make the wrong one a patient.
     """
@@ -80,6 +93,12 @@ def register_patient(
         raise AlreadyRegistered(known)
     if known is not None:
         _check_known(session, known, registration.profile, by)
+        # What an administrator does to the account at this moment comes before, or after.
+        lock(session, known)
+        if roles_of(session, known).isdisjoint(vouching_roles):
+            begin_anew(session, known, now, by)
+            profile = registration.profile
+            replace_contact(session, known, profile.email, profile.phone, now)
     person = register_person(
         session,
         scheme=registration.scheme,
@@ -112,10 +131,10 @@ def register_patient(
 def _check_known(session: Session, known: str, profile: Profile, by: str | None) -> None:
     if known == by:
         raise RegistrationRefused("oneself")
-    here = demographics(session, known)
-    same_name = normal_name(here.name) == normal_name(profile.name)
-    if not same_name or here.birth_date != profile.birth_date:
-        raise RegistrationRefused("somebody-else")
+    try:
+        require_same_person(session, known, profile)
+    except NotTheSamePerson as error:
+        raise RegistrationRefused("somebody-else") from error
 
 
 def demographics(session: Session, patient_id: str) -> Demographics:

@@ -1,19 +1,24 @@
-"""Register a patient, find one by exact number."""
+"""Register a patient, hand a new code over, find a patient by exact number."""
 
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pyramid.httpexceptions import HTTPSeeOther
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 from pyramid_retry import mark_error_retryable
 from sqlalchemy.exc import IntegrityError
 
-from medportal.audit.events import Action
+from medportal.audit.events import Action, Outcome
 from medportal.core.permissions import Permission
+from medportal.core.reasons import Reason
+from medportal.identity import codes
+from medportal.identity.accounts import lock
+from medportal.identity.errors import CodeNotIssued
+from medportal.identity.fresh import require_fresh
 from medportal.identity.numbers import normal_number
-from medportal.identity.service import Profile, issue_activation
+from medportal.identity.people import Profile, roles_of
+from medportal.identity.powers import guarded_roles, is_staff, is_vouched_for
 from medportal.patients import service
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.forms import find_schema, registration_schema
@@ -30,6 +35,15 @@ REFUSALS = {
     ),
 }
 
+NOT_ISSUED = {
+    Reason.OWN_ACCOUNT: _("You cannot issue a code for yourself. Ask a colleague to do it."),
+    Reason.SUSPENDED: _("This account is suspended. The administration can reinstate it."),
+    Reason.SECOND_PERSON_NEEDED: _(
+        "A new code for this account takes two people: the code alone would open it, or the "
+        "person works here. Ask the administration for one."
+    ),
+}
+
 
 def usable_number(request: Request, typed: str) -> str | None:
     """Return a number in its one form, or ``None`` if nobody can have it here."""
@@ -40,7 +54,8 @@ def usable_number(request: Request, typed: str) -> str | None:
         return None
 
 
-def _is_name(typed: str) -> bool:
+def is_name(typed: str) -> bool:
+    """Tell whether a name can be a person's: with a letter, and nothing that is not shown."""
     try:
         return bool(normal_name(typed)) and typed.isprintable()
     except MalformedIdentifier:
@@ -61,7 +76,7 @@ def _form(request: Request) -> Form:
         language,
         partners,
         is_number=lambda typed: usable_number(request, typed) is not None,
-        is_name=_is_name,
+        is_name=is_name,
     )
     return make_form(request, schema, submit=_("Register"))
 
@@ -73,12 +88,15 @@ def _form(request: Request) -> Form:
 )
 def register(request: Request) -> Any:
     """Register somebody as a patient and show the code for the desk to hand over."""
+    require_fresh(request)
     form = _form(request)
     if request.method != "POST":
         return {"form": form}
     values = form.validate(request.POST.items())
     if values is None:
         return {"form": form}
+    # Slow, so before the transaction that writes.
+    made = codes.make_code()
     try:
         patient_id, created = service.register_patient(
             request.db,
@@ -86,6 +104,7 @@ def register(request: Request) -> Any:
             request.keys.partner_keys(),
             by=request.identity.person_id,
             now=request.now,
+            vouching_roles=guarded_roles(request.tenant),
         )
     except IntegrityError as error:
         # Somebody else registered the same number at this moment: tried again, it is found.
@@ -97,11 +116,31 @@ def register(request: Request) -> Any:
     except AlreadyRegistered:
         form.fail("number", _("Somebody with this number is registered as a patient already."))
         return {"form": form}
+    held = roles_of(request.db, patient_id)
+    anew = not created and not is_vouched_for(request.tenant, held)
+    welcome = codes.Welcome(None, False)
+    if not is_staff(held):
+        by = request.identity.person_id
+        welcome = codes.welcome(
+            request.db, request.tenant, patient_id, request.now, by=by, made=made
+        )
     request.audit(
-        Action.PATIENT_REGISTERED, patient=patient_id, details={"new-person": int(created)}
+        Action.PATIENT_REGISTERED,
+        patient=patient_id,
+        details={
+            "new-person": int(created),
+            "anew": int(anew),
+            "code": int(welcome.code is not None),
+        },
     )
     request.override_renderer = "templates/registered.pt"
-    return _receipt(request, patient_id, created, request.now)
+    return {
+        "patient_id": patient_id,
+        "created": created,
+        "anew": anew,
+        "mail_sent": welcome.mail_sent,
+        **_handed_over(request, patient_id, welcome.code),
+    }
 
 
 def _registration(request: Request, values: dict[str, Any]) -> service.Registration:
@@ -123,13 +162,74 @@ def _registration(request: Request, values: dict[str, Any]) -> service.Registrat
     )
 
 
-def _receipt(request: Request, patient_id: str, created: bool, now: datetime) -> dict[str, Any]:
-    """Return what the desk hands over.
+def _handed_over(request: Request, patient_id: str, code: str | None) -> dict[str, Any]:
+    """Return what stands on the paper with the code."""
+    return {
+        "code": code,
+        "way_in": str(codes.way_in(request.db, request.tenant, patient_id)),
+        "activate_url": request.route_url("activate"),
+        "reset_url": request.route_url("reset"),
+    }
 
-    Somebody who was known already has an account, or a code: neither is touched here.
+
+@view_config(
+    route_name="patient-code",
+    renderer="templates/code.pt",
+    permission=Permission.PATIENTS_REGISTER,
+)
+def new_code(context: Any, request: Request) -> dict[str, Any]:
+    """Ask whether the citizen card was checked; then issue a new code and show it once.
+
+    Whoever may register people may learn that somebody is registered; who is not is missing.
     """
-    code = issue_activation(request.db, patient_id, now) if created else None
-    return {"patient_id": patient_id, "code": code}
+    require_fresh(request)
+    made = _code_outside(request) if request.method == "POST" else None
+    if not context.patient.exists:
+        raise HTTPNotFound()
+    patient_id, scheme = context.patient_id, request.tenant.identifiers.scheme
+    if request.method == "POST":
+        # Nobody shall activate the account between the look at it and the code.
+        lock(request.db, patient_id)
+    refused = _refused(request, patient_id)
+    page = {
+        "patient": service.details(request.db, patient_id, scheme),
+        "refused": NOT_ISSUED[refused] if refused else None,
+        **_handed_over(request, patient_id, None),
+    }
+    if request.method != "POST":
+        request.audit(
+            Action.PATIENT_VIEWED,
+            patient=patient_id,
+            reasons=context.decision.because[Permission.PATIENTS_REGISTER],
+        )
+    elif refused:
+        request.audit(Action.CODE_ISSUED, Outcome.DENIED, patient=patient_id, reasons=[refused])
+        request.response.status_int = 422
+    else:
+        by = request.identity.person_id
+        page["code"] = codes.issue_code(request.db, patient_id, by, request.now, made)
+        request.audit(Action.CODE_ISSUED, patient=patient_id)
+    return page
+
+
+def _code_outside(request: Request) -> codes.FreshCode:
+    """Return a code, made while this request holds no lock.
+
+    To decide whether the page may be seen took a transaction already; nothing is written in it.
+    """
+    request.tm.abort()
+    request.tm.begin()
+    return codes.make_code()
+
+
+def _refused(request: Request, patient_id: str) -> Reason | None:
+    """Return why whoever asks may not issue this patient's code alone, ``None`` if they may."""
+    by = request.identity.person_id
+    try:
+        codes.require_alone(request.db, request.tenant, patient_id, by)
+    except CodeNotIssued as error:
+        return error.reason
+    return None
 
 
 @view_config(

@@ -18,7 +18,7 @@ from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
 from medportal.delivery.states import DeliveryReason
-from medportal.identity.service import names_of
+from medportal.identity.people import names_of
 from medportal.patients import service as patients
 from medportal.patients.forms import SEX_WORDS
 from medportal.records import catalogue as catalogues
@@ -64,6 +64,8 @@ def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
         "sees": sees,
         "may_add": decision.allows(Permission.RECORD_CREATE),
         "may_assign": decision.allows(Permission.CARE_MANAGE),
+        "may_issue_code": decision.allows(Permission.PATIENTS_REGISTER)
+        and not context.patient.is_self,
         "carers": carers(request.db, context.patient_id, request.now)
         if context.patient.is_self or decision.allows(Permission.CARE_MANAGE)
         else [],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medportal.core.errors import ConfigurationError
+from medportal.tenancy.schemes import is_scheme
 from medportal.tenancy.tenant import Tenant, parse
 from medportal.web.colour import contrast
 
@@ -60,7 +61,26 @@ def _load(path: Path, variables: Mapping[str, str]) -> Tenant:
     data = _substitute(data, variables, "", unknown)
     if unknown:
         raise ConfigurationError(*(_unknown(path.name, key, variables) for key in unknown))
-    return parse(path.name, data, contrast)
+    problems = _scheme_problems(path.name, data)
+    try:
+        tenant = parse(path.name, data, contrast)
+    except ConfigurationError as error:
+        raise ConfigurationError(*error.problems, *problems) from error
+    if problems:
+        raise ConfigurationError(*problems)
+    return tenant
+
+
+def _scheme_problems(file: str, data: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the name of a numbering scheme that looks like a standard's."""
+    table = data.get("identifiers")
+    name = table.get("scheme") if isinstance(table, dict) else None
+    if not isinstance(name, str) or "." not in name or is_scheme(name):
+        return []
+    return [
+        f"{file}: identifiers.scheme: python-stdnum has no such scheme, or none by which people "
+        "can be told apart"
+    ]
 
 
 def _unknown(file: str, key: str, variables: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from medportal.core.errors import ConfigurationError
+from medportal.tenancy.effective import Clock, EffectiveTenant
 from medportal.tenancy.engines import make_engine, reading
 from medportal.tenancy.schema import require_current
 from medportal.tenancy.tenant import Tenant
@@ -89,19 +91,27 @@ def _make_private(path: Path) -> None:
 class TenantRegistry:
     """Tenants by id and by host name."""
 
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+    def __init__(self, tenants: Mapping[str, Tenant], clock: Clock = time.monotonic) -> None:
         self.tenants = dict(tenants)
         self._by_host = {host: t for t in tenants.values() for host in t.hostnames}
         self._databases = {name: Database(t) for name, t in tenants.items()}
+        self._effective = {
+            name: EffectiveTenant(tenant, self._databases[name].reader, clock)
+            for name, tenant in tenants.items()
+        }
 
     def for_host(self, host: str) -> Tenant | None:
-        """Return the tenant of a Host header, or ``None``.
+        """Return the tenant of a Host header, as its file has it, or ``None``.
 
         Its port is left aside, but has to be one: what stands behind the colon gets into
         addresses that we send back, and "host:x@elsewhere" is an address elsewhere.
         """
         named = _HOST.fullmatch(host)
         return self._by_host.get(named[1].lower()) if named else None
+
+    def effective(self, tenant_id: str) -> EffectiveTenant:
+        """Return a tenant with what its admins changed, which stays up to date."""
+        return self._effective[tenant_id]
 
     def database(self, tenant_id: str) -> Database:
         """Return a tenant's database."""

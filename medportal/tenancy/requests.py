@@ -1,5 +1,8 @@
 """What a request gets from its tenant: ``tenant``, ``db``, ``tail``.
 
+``tenant`` is the institution with what its admins changed, ``file_tenant`` as its file alone
+has it: the host is looked up there, and a static file is sent, without a database.
+
 Safe methods read on a snapshot. What they still have to write (audit events, the time a
 session was last used) is put on ``request.tail`` and written at the end, in one short
 transaction that commits before the body leaves: a page whose audit event cannot be
@@ -29,6 +32,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def includeme(config: Any) -> None:
     """Register the request attributes and the two tweens."""
+    config.add_request_method(_file_tenant, "file_tenant", reify=True)
     config.add_request_method(_tenant, "tenant", reify=True)
     config.add_request_method(_database, "database", reify=True)
     config.add_request_method(_session, "db", reify=True)
@@ -46,6 +50,11 @@ def includeme(config: Any) -> None:
 
 
 def _tenant(request: Request) -> Tenant | None:
+    file: Tenant | None = request.file_tenant
+    return file and tenants_of(request.registry).effective(file.id).current()
+
+
+def _file_tenant(request: Request) -> Tenant | None:
     """Return the tenant of the Host header, if it is that of the listener as well.
 
     Each institution has an address and a certificate of its own: who comes to another's with
@@ -57,7 +66,7 @@ def _tenant(request: Request) -> Tenant | None:
 
 
 def _database(request: Request) -> Database:
-    return tenants_of(request.registry).database(request.tenant.id)
+    return tenants_of(request.registry).database(request.file_tenant.id)
 
 
 def _session(request: Request) -> Session:
@@ -76,6 +85,17 @@ def writing_session(request: Request) -> Session:
     return session
 
 
+def note_saved(request: Request, version: int) -> None:
+    """Let a version of the settings count in this process as soon as it is committed."""
+    effective = tenants_of(request.registry).effective(request.file_tenant.id)
+
+    def committed(succeeded: bool) -> None:
+        if succeeded:
+            effective.saved(version)
+
+    request.tm.get().addAfterCommitHook(committed)
+
+
 def host_tween_factory(handler: Handler, registry: object) -> Handler:
     """Answer 421 to a host that is no tenant's, before anything else is looked at.
 
@@ -84,7 +104,7 @@ def host_tween_factory(handler: Handler, registry: object) -> Handler:
     """
 
     def host_tween(request: Request) -> Response:
-        if request.tenant is None:
+        if request.file_tenant is None:
             return misdirected_page(request)
         try:
             return handler(request)

@@ -4,8 +4,9 @@
 would be right, so that an operator mends a file in one round.
 """
 
+import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -17,13 +18,23 @@ from medportal.core.errors import ConfigurationError
 from medportal.core.permissions import Permission, Reach
 
 LANGUAGES = ("en", "pt")
+#: The one role that is no staff's; whoever is registered as a patient holds it.
+PATIENT_ROLE = "patient"
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
+_SCHEME = re.compile(_SLUG.pattern + r"|[a-z]{2}\.[a-z][a-z0-9_]{0,25}")
 _ROLE = re.compile(r"[a-z][a-z_]{1,30}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
 _ENDPOINT = re.compile(r"[a-z0-9.-]{1,253}:" + _PORT, re.ASCII)
+_ADDRESS = re.compile(r"https://[a-z0-9.-]{1,253}(:" + _PORT + r")?", re.ASCII)
+_MAILBOX = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
 _WARD = re.compile(r"\S.{0,59}")
+_LONGEST_NAME = 120
+_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*")
+_SHORT_LINE = re.compile(_LINE.pattern.replace("*", "{0,200}"))
+#: A number as it is dialled; no more signs than an address of the form tel: may be made from.
+_PHONE = re.compile(r"(\+?[0-9][0-9 ()/.-]{1,38}[0-9])?", re.ASCII)
 #: The tables of a tenant file.
 _TABLES = frozenset(
     {
@@ -34,11 +45,28 @@ _TABLES = frozenset(
         "documents",
         "passwords",
         "sessions",
+        "second_factor",
+        "network",
+        "approvals",
+        "mail",
+        "contact",
         "exchange",
     }
 )
 #: What a role's table may hold.
-_ROLE_KEYS = frozenset({"names", "permissions", "clinical", "treating"})
+_ROLE_KEYS = frozenset(
+    {
+        "names",
+        "permissions",
+        "clinical",
+        "treating",
+        "second_factor",
+        "idle_minutes",
+        "absolute_minutes",
+    }
+)
+#: What an institution's file may leave to its admins, who then edit it on a page.
+EDITABLE = ("names", "colours", "logo", "contact", "sessions", "passwords", "second_factor")
 
 
 class Kind(StrEnum):
@@ -53,6 +81,8 @@ class Role:
     """A role of the tenant's catalogue: names by language, permission -> reach.
 
     ``treating`` roles may be a patient's treating doctor, to whom sensitive categories open.
+    ``second_factor`` roles are nobody's who signed in with a password alone. ``sessions``
+    is the role's own; of somebody with several roles the shortest times count.
     """
 
     id: str
@@ -60,13 +90,20 @@ class Role:
     grants: Mapping[Permission, Reach]
     clinical: bool = False
     treating: bool = False
+    second_factor: bool = False
+    sessions: "SessionPolicy | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordPolicy:
-    """Passwords: least length in characters, argon2id cost."""
+    """Passwords: least length in characters, argon2id cost.
+
+    ``minimum_length`` counts where the password is the only factor,
+    ``minimum_with_second_factor`` where the account has another.
+    """
 
     minimum_length: int = 15
+    minimum_with_second_factor: int = 8
     time_cost: int = 3
     memory_kib: int = 65_536
     parallelism: int = 1
@@ -81,11 +118,53 @@ class SessionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondFactorPolicy:
+    """Whether staff need a second factor when they are not on site."""
+
+    remote_staff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """The server that takes this institution's mail, over verified TLS in any case.
+
+    ``implicit_tls`` begins with TLS (RFC 8314), otherwise STARTTLS is demanded. ``ca_file``
+    is empty for the system's authorities. The password lies in a file.
+    """
+
+    server: str
+    sender: str
+    implicit_tls: bool = False
+    ca_file: str = ""
+    user: str = ""
+    password_file: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How people reach the institution, besides this portal."""
+
+    phone: str = ""
+    email: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class IdentifierScheme:
-    """How people are numbered here: a name for the scheme and its count of digits."""
+    """How people are numbered here: so many plain digits, or as a ``standard`` says.
+
+    ``scheme`` is the name under which numbers are stored and compared with partners;
+    ``standard`` a scheme of python-stdnum such as "pt.cc", and ``digits`` then 0.
+    """
 
     scheme: str
     digits: int
+    standard: str = ""
+
+    @property
+    def is_numeric(self) -> bool:
+        """Tell whether a number is digits alone, so that a keyboard for digits will do."""
+        return not self.standard
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,24 +198,51 @@ class Tenant:
     sessions: SessionPolicy
     exchange: Exchange
     wards: tuple[str, ...]
+    #: Where people open the portal, without a slash at the end: links in mails begin so.
+    address: str = ""
+    second_factor: SecondFactorPolicy = SecondFactorPolicy()
+    #: Addresses from which somebody is on site, as CIDR networks.
+    staff_networks: tuple[str, ...] = ()
+    #: How long a change of somebody's email address by staff waits, so that they can object.
+    email_delay: timedelta = timedelta(hours=72)
+    mail: Mail | None = None
+    contact: Contact = Contact()
+    #: A PNG of the institution's mark, as the admins set it; ``None`` for the drawn one.
+    logo: bytes | None = field(default=None, repr=False)
+    #: Which of :data:`EDITABLE` admins edit on a page.
+    editable: frozenset[str] = frozenset()
+
+    def sessions_of(self, roles: Iterable[str]) -> SessionPolicy:
+        """Return the session lifetimes of somebody with these roles: the shortest count."""
+        known = [self.roles[role] for role in roles if role in self.roles]
+        policies = [role.sessions or self.sessions for role in known] or [self.sessions]
+        return SessionPolicy(
+            min(policy.idle for policy in policies), min(policy.absolute for policy in policies)
+        )
 
     def name(self, language: str) -> str:
         """Return the institution's name in a language, or in its own."""
         return self.names.get(language) or self.names[self.default_language]
 
 
-class _Reader:
+class Reader:
     """Collects problems while values are taken out of a parsed file."""
 
     def __init__(self, file: str, data: Mapping[str, Any]) -> None:
         self.file = file
         self.data = data
-        self.problems: list[str] = []
+        #: Key and what would be right there.
+        self.found: list[tuple[str, str]] = []
         self.seen: set[str] = set()
 
     def problem(self, key: str, what: str) -> None:
         """Note one problem; the value itself is never repeated, it may be a secret."""
-        self.problems.append(f"{self.file}: {key}: {what}")
+        self.found.append((key, what))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return every problem in words, each once, though it may concern several keys."""
+        return tuple(dict.fromkeys(f"{self.file}: {key}: {what}" for key, what in self.found))
 
     def table(self, key: str) -> Mapping[str, Any]:
         """Return a table, empty where absent or malformed."""
@@ -160,6 +266,14 @@ class _Reader:
         self.problem(key, hint)
         return ""
 
+    def optional(self, key: str, pattern: re.Pattern[str], hint: str) -> str:
+        """Return a text that may be absent, then empty."""
+        table, name = key.split(".")
+        if name not in self.table(table):
+            self.seen.add(key)
+            return ""
+        return self.text(key, pattern, hint)
+
     def integer(self, key: str, default: int, least: int, most: int) -> int:
         """Return a whole number within bounds."""
         table, name = key.split(".")
@@ -170,20 +284,34 @@ class _Reader:
         self.problem(key, f"must be a whole number from {least} to {most}")
         return default
 
+    def flag(self, key: str) -> bool:
+        """Return true or false of a key of a table; false where absent."""
+        table, name = key.split(".")
+        self.seen.add(key)
+        value = self.table(table).get(name, False)
+        if isinstance(value, bool):
+            return value
+        self.problem(key, "must be true or false")
+        return False
+
     def names(self, key: str, value: object) -> Mapping[str, str]:
         """Return a text for each language."""
         self.seen |= {f"{key}.{language}" for language in LANGUAGES}
-        if isinstance(value, dict) and all(
-            isinstance(value.get(lang), str) and value[lang].strip() for lang in LANGUAGES
-        ):
+        if isinstance(value, dict) and all(_is_name(value.get(lang)) for lang in LANGUAGES):
             return {lang: value[lang] for lang in LANGUAGES}
-        self.problem(key, f"must give a name in each of {', '.join(LANGUAGES)}")
+        self.problem(
+            key,
+            f"must give a name in each of {', '.join(LANGUAGES)}: "
+            f"one line of at most {_LONGEST_NAME} signs that can be seen",
+        )
         return dict.fromkeys(LANGUAGES, "?")
 
     def strings(self, key: str, pattern: re.Pattern[str], hint: str) -> tuple[str, ...]:
         """Return a list of texts that all fit ``pattern``."""
-        self.seen.add(key)
-        value = self.data.get(key, [])
+        self.seen |= {key.split(".")[0], key}
+        value: Any = self.data
+        for part in key.split("."):
+            value = value.get(part, []) if isinstance(value, dict) else []
         if isinstance(value, list) and all(
             isinstance(item, str) and pattern.fullmatch(item) for item in value
         ):
@@ -202,44 +330,79 @@ def parse(
     ``contrast`` gives the WCAG contrast ratio of two colours. Raises
     ``ConfigurationError`` with every problem of the file at once.
     """
-    reader = _Reader(file, data)
+    reader = Reader(file, data)
     tenant = Tenant(
         id=reader.text("id", _SLUG, 'must be a lower-case slug such as "hospital"'),
         kind=_kind(reader),
         names=reader.names("names", reader.table("names")),
         hostnames=_hostnames(reader),
-        colours=_colours(reader, contrast),
+        colours=read_colours(reader, contrast),
         default_language=reader.text(
             "default_language", re.compile("|".join(LANGUAGES)), "must be en or pt", "en"
         ),
         time_zone=_time_zone(reader),
         demonstration=_flag(reader, "demonstration"),
-        identifiers=IdentifierScheme(
-            reader.text("identifiers.scheme", _SLUG, "must name the numbering scheme"),
-            reader.integer("identifiers.digits", 8, 4, 20),
-        ),
+        identifiers=_identifiers(reader),
         database_url=_database_url(reader),
         documents=reader.text("documents.store", re.compile("sql"), 'must be "sql"', "sql"),
         roles=_roles(reader),
-        passwords=PasswordPolicy(
-            reader.integer("passwords.minimum_length", 15, 8, 64),
-            reader.integer("passwords.time_cost", 3, 1, 20),
-            reader.integer("passwords.memory_kib", 65_536, 8, 4_194_304),
-            reader.integer("passwords.parallelism", 1, 1, 16),
-        ),
-        sessions=SessionPolicy(
-            timedelta(minutes=reader.integer("sessions.idle_minutes", 30, 1, 1_440)),
-            timedelta(minutes=reader.integer("sessions.absolute_minutes", 720, 5, 10_080)),
-        ),
+        passwords=read_passwords(reader),
+        sessions=read_sessions(reader),
         exchange=_exchange(reader),
         wards=reader.strings("wards", _WARD, "must be a list of names of 1 to 60 characters"),
+        address=_address(reader),
+        second_factor=read_second_factor(reader),
+        staff_networks=_networks(reader),
+        email_delay=timedelta(hours=reader.integer("approvals.email_delay_hours", 72, 1, 720)),
+        mail=_mail(reader),
+        contact=read_contact(reader),
+        editable=frozenset(
+            reader.strings(
+                "editable",
+                re.compile("|".join(EDITABLE)),
+                f"must be a list of some of {', '.join(EDITABLE)}",
+            )
+        ),
     )
     for key in sorted(_keys(data) - reader.seen):
         reader.problem(key, "is not a known key")
-    if reader.problems:
-        # One malformed table is a problem of each of its keys: said once.
-        raise ConfigurationError(*dict.fromkeys(reader.problems))
+    if reader.found:
+        raise ConfigurationError(*reader.problems)
     return tenant
+
+
+def _is_name(value: object) -> bool:
+    """Tell whether this can be a name: it stands in titles of pages and in heads of mails."""
+    return (
+        isinstance(value, str)
+        and value.isprintable()
+        and bool(value.strip())
+        and len(value) <= _LONGEST_NAME
+    )
+
+
+def read_passwords(reader: Reader) -> PasswordPolicy:
+    """Return the table ``passwords``; what is malformed is noted and has its default."""
+    return PasswordPolicy(
+        reader.integer("passwords.minimum_length", 15, 8, 64),
+        reader.integer("passwords.minimum_with_second_factor", 8, 8, 64),
+        reader.integer("passwords.time_cost", 3, 1, 20),
+        reader.integer("passwords.memory_kib", 65_536, 8, 4_194_304),
+        reader.integer("passwords.parallelism", 1, 1, 16),
+    )
+
+
+def read_sessions(reader: Reader) -> SessionPolicy:
+    """Return the table ``sessions``; what is malformed is noted and has its default."""
+    return SessionPolicy(
+        timedelta(minutes=reader.integer("sessions.idle_minutes", 30, 1, 1_440)),
+        timedelta(minutes=reader.integer("sessions.absolute_minutes", 720, 5, 10_080)),
+    )
+
+
+def read_second_factor(reader: Reader) -> SecondFactorPolicy:
+    """Return the table ``second_factor``; what is malformed is noted and has its default."""
+    return SecondFactorPolicy(reader.flag("second_factor.remote_staff"))
 
 
 def _keys(data: Mapping[str, Any]) -> set[str]:
@@ -254,7 +417,19 @@ def _keys(data: Mapping[str, Any]) -> set[str]:
     return set(data) | {key for key in inner if key.split(".")[0] in _TABLES}
 
 
-def _database_url(reader: _Reader) -> str:
+def _identifiers(reader: Reader) -> IdentifierScheme:
+    """Return the numbering scheme; whether python-stdnum knows it is the caller's to check."""
+    hint = 'must name the numbering scheme: a slug, or one of python-stdnum such as "pt.cc"'
+    name = reader.text("identifiers.scheme", _SCHEME, hint)
+    if "." not in name:
+        return IdentifierScheme(name, reader.integer("identifiers.digits", 8, 4, 20))
+    reader.seen.add("identifiers.digits")
+    if "digits" in reader.table("identifiers"):
+        reader.problem("identifiers.digits", "is not used where python-stdnum has the scheme")
+    return IdentifierScheme(re.sub("[._]", "-", name), 0, standard=name)
+
+
+def _database_url(reader: Reader) -> str:
     hint = "must be a sqlite:/// or postgresql:// address"
     url = reader.text("database.url", re.compile(r"(sqlite:////?|postgresql://).+"), hint)
     try:
@@ -265,12 +440,12 @@ def _database_url(reader: _Reader) -> str:
     return url
 
 
-def _kind(reader: _Reader) -> Kind:
+def _kind(reader: Reader) -> Kind:
     value = reader.text("kind", re.compile("|".join(Kind)), "must be hospital or laboratory")
     return Kind(value) if value else Kind.HOSPITAL
 
 
-def _time_zone(reader: _Reader) -> str:
+def _time_zone(reader: Reader) -> str:
     hint = "must be a time zone such as Europe/Lisbon"
     name = reader.text("time_zone", re.compile(r"[A-Za-z_]+(/[A-Za-z_+-]+)*"), hint, "UTC")
     try:
@@ -280,7 +455,7 @@ def _time_zone(reader: _Reader) -> str:
     return name
 
 
-def _flag(reader: _Reader, key: str) -> bool:
+def _flag(reader: Reader, key: str) -> bool:
     reader.seen.add(key)
     value = reader.data.get(key, False)
     if not isinstance(value, bool):
@@ -289,14 +464,15 @@ def _flag(reader: _Reader, key: str) -> bool:
     return value
 
 
-def _hostnames(reader: _Reader) -> tuple[str, ...]:
+def _hostnames(reader: Reader) -> tuple[str, ...]:
     names = reader.strings("hostnames", _HOST, "must be a list of lower-case host names, no port")
-    if not names and "hostnames" not in {p.split(": ")[1] for p in reader.problems}:
+    if not names and "hostnames" not in dict(reader.found):
         reader.problem("hostnames", "must name at least one host")
     return names
 
 
-def _colours(reader: _Reader, contrast: Callable[[str, str], float]) -> Mapping[str, str]:
+def read_colours(reader: Reader, contrast: Callable[[str, str], float]) -> Mapping[str, str]:
+    """Return the table ``colours``, checked for contrast; what is malformed is empty."""
     keys = ("brand", "brand_text", "accent")
     colours = {
         key: reader.text(f"colours.{key}", _COLOUR, "must be a colour such as #1a2b3c")
@@ -310,7 +486,7 @@ def _colours(reader: _Reader, contrast: Callable[[str, str], float]) -> Mapping[
     return colours
 
 
-def _roles(reader: _Reader) -> Mapping[str, Role]:
+def _roles(reader: Reader) -> Mapping[str, Role]:
     roles = {}
     for name, value in reader.table("roles").items():
         key = f"roles.{name}"
@@ -325,20 +501,42 @@ def _roles(reader: _Reader) -> Mapping[str, Role]:
             grants=_grants(reader, key, value.get("permissions", {})),
             clinical=_role_flag(reader, f"{key}.clinical", value.get("clinical", False)),
             treating=_role_flag(reader, f"{key}.treating", value.get("treating", False)),
+            second_factor=_role_flag(
+                reader, f"{key}.second_factor", value.get("second_factor", False)
+            ),
+            sessions=_role_sessions(reader, key, value),
         )
     if not roles:
         reader.problem("roles", "must define at least one role")
     return roles
 
 
-def _role_flag(reader: _Reader, key: str, value: object) -> bool:
+def _role_sessions(reader: Reader, key: str, value: Mapping[str, Any]) -> SessionPolicy | None:
+    """Return the session lifetimes of a role that has its own; both are then to be given."""
+    idle: Any = value.get("idle_minutes")
+    absolute: Any = value.get("absolute_minutes")
+    if idle is None and absolute is None:
+        return None
+    if _is_minutes(idle) and _is_minutes(absolute):
+        return SessionPolicy(timedelta(minutes=idle), timedelta(minutes=absolute))
+    reader.problem(
+        key, "idle_minutes and absolute_minutes must both be whole numbers from 1 to 10080"
+    )
+    return None
+
+
+def _is_minutes(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 10_080
+
+
+def _role_flag(reader: Reader, key: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     reader.problem(key, "must be true or false")
     return False
 
 
-def _grants(reader: _Reader, key: str, value: object) -> Mapping[Permission, Reach]:
+def _grants(reader: Reader, key: str, value: object) -> Mapping[Permission, Reach]:
     if not isinstance(value, dict):
         reader.problem(f"{key}.permissions", "must map permissions to any, assigned or own")
         return {}
@@ -353,7 +551,67 @@ def _grants(reader: _Reader, key: str, value: object) -> Mapping[Permission, Rea
     return grants
 
 
-def _exchange(reader: _Reader) -> Exchange:
+def _address(reader: Reader) -> str:
+    """Return where people open the portal; the first host name, if the file does not say."""
+    hostnames = reader.data.get("hostnames")
+    hosts = hostnames if isinstance(hostnames, list) and hostnames else [""]
+    hint = "must be an address such as https://portal.example"
+    address = reader.text("address", _ADDRESS, hint, f"https://{hosts[0]}")
+    known = "hostnames" not in dict(reader.found)
+    # Links in mails begin so: people are sent to no host but the institution's own.
+    if address and known and urlsplit(address).hostname not in hosts:
+        reader.problem("address", "must be at one of the hostnames")
+    return address
+
+
+def _networks(reader: Reader) -> tuple[str, ...]:
+    hint = "must be a list of networks such as 10.0.0.0/24"
+    networks = reader.strings("network.staff", re.compile(r"[0-9a-f.:/]{2,60}"), hint)
+    try:
+        for network in networks:
+            _require_plain(ipaddress.ip_network(network))
+    except ValueError:
+        reader.problem("network.staff", hint)
+        return ()
+    return networks
+
+
+def _require_plain(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+    """Raise ``ValueError`` for IPv4 addresses written as IPv6: they are compared as IPv4."""
+    first = network.network_address
+    if isinstance(first, ipaddress.IPv6Address) and first.ipv4_mapped is not None:
+        raise ValueError
+
+
+def _mail(reader: Reader) -> Mail | None:
+    if not reader.table("mail"):
+        return None
+    if bool(reader.table("mail").get("user")) != bool(reader.table("mail").get("password_file")):
+        reader.problem("mail", "user and password_file belong together: give both or neither")
+    return Mail(
+        server=reader.text("mail.server", _ENDPOINT, "must be host:port"),
+        sender=reader.text("mail.sender", _MAILBOX, "must be a mail address"),
+        implicit_tls=reader.flag("mail.implicit_tls"),
+        ca_file=reader.optional("mail.ca_file", _LINE, "must be a path"),
+        user=reader.optional("mail.user", _LINE, "must be one line"),
+        password_file=reader.optional("mail.password_file", _LINE, "must be a path"),
+    )
+
+
+def read_contact(reader: Reader) -> Contact:
+    """Return the table ``contact``; what is malformed is noted and empty."""
+    return Contact(
+        phone=reader.optional("contact.phone", _PHONE, "must be a number such as +351 210 000 000"),
+        email=reader.optional(
+            "contact.email", re.compile(f"({_MAILBOX.pattern})?"), "must be a mail address"
+        ),
+        address=reader.optional(
+            "contact.address", _SHORT_LINE, "must be one line of at most 200 characters"
+        ),
+    )
+
+
+def _exchange(reader: Reader) -> Exchange:
     if not reader.table("exchange"):
         return Exchange()
     hint = "must be host:port"

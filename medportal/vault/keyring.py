@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from medportal.vault.errors import InvalidKey, Tampered, UnknownVersion
-from medportal.vault.kdf import KEY_LENGTH, check_key, unwrap, wrap
+from medportal.vault.kdf import KEY_LENGTH, check_key, context_bytes, derive, unwrap, wrap
 
 _LABEL = "medportal patient key 1"
 
@@ -80,6 +80,16 @@ class TenantKeyring:
         if key is None:
             raise Tampered("the wrapped key was changed or belongs elsewhere")
         return key
+
+    def account_key(self, version: int) -> bytes:
+        """Return the key that seals secrets of accounts under a version of the tenant key.
+
+        Raises ``UnknownVersion``.
+        """
+        tenant_key = self.versions.get(version)
+        if tenant_key is None:
+            raise UnknownVersion(f"tenant key version {version} is not in the keyring")
+        return derive(tenant_key, context_bytes("medportal account secrets 1", {}))
 
     def rewrap(self, patient_id: str, wrapped: WrappedKey) -> WrappedKey:
         """Return the same patient key under the current tenant key."""

@@ -70,6 +70,30 @@ class Vault:
         context = self._context(patient_id, record_id, version)
         return envelope.open_document(key, sealed, context)
 
+    def seal_secret(self, purpose: str, owner: str, secret: bytes) -> bytes:
+        """Seal a small secret of an account, such as that of an authenticator app.
+
+        Bound to tenant, ``purpose`` and ``owner`` (a person's id). The version of the tenant
+        key stands in front, four bytes, and is authenticated.
+        """
+        version = self._keyring.current
+        key = self._keyring.account_key(version)
+        context = self._secret_context(purpose, owner, version)
+        return version.to_bytes(4, "big") + envelope.seal(key, secret, context=context)
+
+    def open_secret(self, purpose: str, owner: str, sealed: bytes) -> bytes:
+        """Return what :meth:`seal_secret` sealed.
+
+        Raises ``Tampered``, ``WrongKey`` or ``UnknownVersion``.
+        """
+        version = int.from_bytes(sealed[:4], "big")
+        key = self._keyring.account_key(version)
+        context = self._secret_context(purpose, owner, version)
+        return envelope.open_(key, sealed[4:], context=context)
+
+    def _secret_context(self, purpose: str, owner: str, version: int) -> dict[str, str | int]:
+        return {"tenant": self.tenant_id, "purpose": purpose, "owner": owner, "version": version}
+
     def destroy_patient_key(self, session: Session, patient_id: str, now: datetime) -> None:
         """Forget a patient's key for good: erasure. Backups of the row must go too.
 

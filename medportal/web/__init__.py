@@ -28,7 +28,17 @@ TRANSACTION_TWEEN = "pyramid_tm.tm_tween_factory"
 def includeme(config: Any) -> None:
     """Wire the room into an application."""
     config.include("pyramid_chameleon")
-    for module in ("i18n", "limits", "csrf", "errors", "assets", "forms", "layout", "pages"):
+    for module in (
+        "i18n",
+        "limits",
+        "csrf",
+        "errors",
+        "assets",
+        "forms",
+        "layout",
+        "pages",
+        "edge",
+    ):
         config.include(f"medportal.web.{module}")
     _add_tweens(config)
 

@@ -4,14 +4,15 @@ Style sheets and modules are few and small, so they are held in memory. One fing
 covers all of them and stands in the path, so that a module's relative imports find modules
 of the same release. Bootstrap's style sheet comes from the installed deform.
 
-``/theme/...`` is the same for what each institution looks like: its colours, mark and icon.
+``/theme/...`` is the same for what each institution looks like: its colours, mark, icon and
+logo. Admins change that, and the fingerprint with it, so that browsers ask for the new look.
 """
 
 import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -23,18 +24,26 @@ from medportal.web import colour
 from medportal.web.headers import mark_as_asset
 from medportal.web.icons import icon_file
 
-TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+TYPES = {
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+#: These are compressed already.
+AS_THEY_ARE = frozenset({"image/png"})
+LOGO = "logo.png"
 BOOTSTRAP = "bootstrap.css"
 NEUTRAL = {"brand": "#2f4858", "brand_text": "#ffffff", "accent": "#0b5c8a"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as it is sent: type, bytes, the same bytes compressed."""
+    """One file as it is sent: type, bytes, the same bytes compressed where that helps."""
 
     content_type: str
     plain: bytes
-    compressed: bytes
+    compressed: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,18 @@ def serve_theme(request: Request) -> Response:
     return _send(request, asset, request.matchdict["fingerprint"] == theme.fingerprint)
 
 
-@cache
-def theme_of(kind: str, *, brand: str, brand_text: str, accent: str) -> Assets:
-    """Return the theme of an institution: ``theme.css`` and ``icon.svg``.
+@lru_cache(maxsize=64)
+def theme_of(
+    kind: str, *, brand: str, brand_text: str, accent: str, logo: bytes | None = None
+) -> Assets:
+    """Return the theme of an institution: ``theme.css``, ``icon.svg``, perhaps ``logo.png``.
 
     Raises ``ValueError`` for a colour that is not ``#rrggbb``.
     """
     sources = {
         "theme.css": theme_css(brand, brand_text, accent).encode(),
         "icon.svg": icon_file(kind, brand, brand_text).encode(),
+        **({} if logo is None else {LOGO: logo}),
     }
     return Assets(
         _fingerprint(sources), {name: _asset(name, data) for name, data in sources.items()}
@@ -133,10 +145,10 @@ def theme_css(brand: str, brand_text: str, accent: str) -> str:
 
 def _theme(request: Request) -> Assets:
     tenant = getattr(request, "tenant", None)
-    colours = NEUTRAL if tenant is None else tenant.colours
-    return theme_of(
-        "none" if tenant is None else tenant.kind, **{key: colours[key] for key in NEUTRAL}
-    )
+    if tenant is None:
+        return theme_of("none", **NEUTRAL)
+    colours = {key: tenant.colours[key] for key in NEUTRAL}
+    return theme_of(tenant.kind, **colours, logo=getattr(tenant, "logo", None))
 
 
 def _send(request: Request, asset: Asset | None, is_current: bool) -> Response:
@@ -147,6 +159,8 @@ def _send(request: Request, asset: Asset | None, is_current: bool) -> Response:
         # During an upgrade a page of the other release may ask here; it gets our file, but
         # does not keep it under its own name.
         mark_as_asset(request)
+    if asset.compressed is None:
+        return Response(body=asset.plain, content_type=asset.content_type, charset=None)
     accepted = request.accept_encoding
     compress = bool(accepted.header_value and accepted.acceptable_offers(["gzip"]))
     response = Response(
@@ -161,8 +175,11 @@ def _send(request: Request, asset: Asset | None, is_current: bool) -> Response:
 
 
 def _asset(name: str, data: bytes) -> Asset:
+    content_type = TYPES[name.rsplit(".", 1)[-1]]
+    if content_type in AS_THEY_ARE:
+        return Asset(content_type, data, None)
     # The time is left out of the compressed form, so that every process sends the same bytes.
-    return Asset(TYPES[name.rsplit(".", 1)[-1]], data, gzip.compress(data, mtime=0))
+    return Asset(content_type, data, gzip.compress(data, mtime=0))
 
 
 def _fingerprint(sources: Mapping[str, bytes]) -> str:

@@ -81,7 +81,7 @@ def in_template(source: str, where: str = "") -> Iterator[MessageId]:
     """Yield the messages of a Chameleon template.
 
     Raises ``Untranslatable`` for a marked text with an expression in it that is not named with
-    ``i18n:name``.
+    ``i18n:name``, and for one in an expression that has an escaped quote in it.
     """
     # An empty template to parse with: one made of the source would be compiled, for nothing.
     program = PageTemplate("").parse(source)
@@ -90,6 +90,8 @@ def in_template(source: str, where: str = "") -> Iterator[MessageId]:
             yield _message_id(node, where)
     for call in _PYTHON_IN_TEMPLATE.finditer(source):
         texts = [a or b for a, b in _STRING.findall(call["args"])]
+        if any(text.endswith("\\") for text in texts):
+            raise Untranslatable(f"{where}: a text with an escaped quote; word it without one")
         if call["call"] == "_":
             yield texts[0]
         elif len(texts) == 2:

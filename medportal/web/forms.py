@@ -16,7 +16,8 @@ deform's own templates are not on the search path: several of them write inline 
 our policy would block without a word. A widget that has no template here fails loudly.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import colander
@@ -33,6 +34,7 @@ from deform.widget import (
     SelectWidget,
     TextAreaWidget,
     TextInputWidget,
+    Widget,
 )
 from pyramid.csrf import get_csrf_token
 from pyramid.httpexceptions import HTTPBadRequest
@@ -41,7 +43,7 @@ from pyramid.request import Request
 from pyramid.threadlocal import get_current_request
 
 from medportal.web.i18n import _, translate
-from medportal.web.limits import MAX_FIELDS
+from medportal.web.limits import MAX_FIELDS, posted_text
 
 #: A form with errors is answered with this status: understood, but not acceptable.
 UNACCEPTABLE = 422
@@ -79,7 +81,7 @@ class Form:
     @property
     def is_submitted(self) -> bool:
         """Tell whether this request submits this form (there may be several on a page)."""
-        sent: Any = self._request.POST.get("__formid__")
+        sent = posted_text(self._request, "__formid__")
         return bool(self._request.method == "POST" and sent == self._form.formid)
 
     def fill(self, values: Mapping[str, Any]) -> "Form":
@@ -93,7 +95,8 @@ class Form:
         Raises ``HTTPBadRequest`` for input that no browser makes from this form: fields that
         are no text, too many of them, or in a shape that the form does not have.
         """
-        pstruct = _parse(list(controls))
+        files = [f.name for f in self._form.children if isinstance(f.widget, FileWidget)]
+        pstruct = _parse(list(controls), files)
         _require_shape(self._form, pstruct)
         try:
             values: Values = self._form.validate_pstruct(pstruct)
@@ -134,6 +137,7 @@ class Form:
             self._form.render(
                 csrf_token=get_csrf_token(self._request),
                 has_optional=any(_is_optional(child) for child in self._form.children),
+                has_file=any(isinstance(f.widget, FileWidget) for f in self._form.children),
             )
         )
 
@@ -198,6 +202,44 @@ class DateWidget(DatePartsWidget):  # type: ignore[misc]  # deform has no types
     autocomplete: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The bytes of a file that somebody chose; what it is called is not looked at."""
+
+    data: bytes
+
+
+class FileData(colander.SchemaType):  # type: ignore[misc]  # colander has no types
+    """The bytes of a file. A browser cannot be given one back, so a form shows none."""
+
+    def serialize(self, node: Any, appstruct: Any) -> Any:
+        """Return nothing to show."""
+        return colander.null
+
+    def deserialize(self, node: Any, cstruct: Any) -> Any:
+        """Return the bytes that the widget took."""
+        return cstruct
+
+
+class FileWidget(Widget):  # type: ignore[misc]  # deform has no types
+    """One file, held in memory; the size of a whole request is limited."""
+
+    template = "file"
+
+    def __init__(self, accept: str) -> None:
+        """Take the media type that the browser is asked to offer; what comes may be another."""
+        super().__init__()
+        self.accept = accept
+
+    def serialize(self, field: Any, cstruct: Any, **kw: Any) -> Any:
+        """Return the markup."""
+        return field.renderer(self.template, **self.get_template_values(field, cstruct, kw))
+
+    def deserialize(self, field: Any, pstruct: Any) -> Any:
+        """Return the bytes, or nothing where no file was chosen."""
+        return pstruct.data if isinstance(pstruct, Upload) else colander.null
+
+
 def text(
     *,
     autocomplete: str | None = None,
@@ -226,9 +268,18 @@ def text(
     )
 
 
-def password(autocomplete: str) -> PasswordWidget:
-    """Return a widget for a password: ``current-password`` or ``new-password``."""
-    return PasswordWidget(attributes={"autocomplete": autocomplete}, css_class="width-30")
+def password(autocomplete: str, *, strength: Mapping[str, str] | None = None) -> PasswordWidget:
+    """Return a widget for a password: ``current-password`` or ``new-password``.
+
+    What is typed is taken as it is, with spaces at its ends. ``strength`` are the attributes by
+    which a script tells how strong a new one is, while it is typed (see ``strength.js``).
+    """
+    return PasswordWidget(
+        attributes={"autocomplete": autocomplete},
+        css_class="width-30",
+        strip=False,
+        strength=strength,
+    )
 
 
 def area(rows: int = 5) -> TextAreaWidget:
@@ -254,6 +305,11 @@ def select(values: Sequence[tuple[str, str]]) -> SelectWidget:
 def checkboxes(values: Sequence[tuple[str, str]]) -> CheckboxChoiceWidget:
     """Return a widget to choose any of a few (value, words); for ``colander.Set()``."""
     return CheckboxChoiceWidget(values=values)
+
+
+def file(accept: str) -> FileWidget:
+    """Return a widget for one file of a media type; for ``FileData()``, not within a section."""
+    return FileWidget(accept)
 
 
 def checkbox() -> CheckboxWidget:
@@ -318,17 +374,27 @@ def _is_optional(field: deform.Field) -> bool:
     return not field.required or any(_is_optional(child) for child in field.children)
 
 
-def _parse(controls: list[tuple[str, Any]]) -> Values:
-    too_many = len(controls) > MAX_FIELDS
-    if too_many or not all(isinstance(value, str) for _name, value in controls):
+def _parse(controls: list[tuple[str, Any]], files: Collection[str] = ()) -> Values:
+    if len(controls) > MAX_FIELDS:
         raise HTTPBadRequest()
-    if any("\x00" in value or len(value) > LONGEST_TEXT for _name, value in controls):
-        raise HTTPBadRequest()
+    controls = [(name, _taken(name, value, files)) for name, value in controls]
     try:
         parsed: Values = peppercorn.parse(controls)
     except (ValueError, IndexError, TypeError, RecursionError) as error:
         raise HTTPBadRequest() from error
     return parsed
+
+
+def _taken(name: str, value: Any, files: Collection[str]) -> str | Upload:
+    """Return what was sent; a file only where the form has a field for one, "" for none."""
+    if isinstance(value, str):
+        _require("\x00" not in value and len(value) <= LONGEST_TEXT)
+        return value
+    _require(name in files)
+    # A part of a form that names no file comes as bytes: a browser's way to say that none was
+    # chosen.
+    data = value if isinstance(value, bytes) else value.file.read()
+    return Upload(data) if data else ""
 
 
 def _require_shape(field: deform.Field, value: Any) -> None:
@@ -346,6 +412,9 @@ def _require_shape(field: deform.Field, value: Any) -> None:
         _require(all(isinstance(part, str) for part in value.values()))
     elif isinstance(field.widget, CheckboxChoiceWidget):
         _require(isinstance(value, list) and all(isinstance(part, str) for part in value))
+    elif isinstance(field.widget, FileWidget):
+        # Where no file was chosen a browser sends an empty text.
+        _require(value == "" or isinstance(value, Upload))
     else:
         _require(isinstance(value, str))
 

@@ -32,6 +32,7 @@ from pyramid.threadlocal import get_current_request
 from pyramid_chameleon.interfaces import IChameleonTranslate
 from translationstring import TranslationString, TranslationStringFactory
 
+from medportal.web.limits import posted_text
 from medportal.web.navigation import safe_path
 
 DOMAIN = "medportal"
@@ -156,10 +157,10 @@ def chameleon_translate(
 
 def choose_language(request: Request) -> Response:
     """Remember the language chosen in this browser and go back to the page it was chosen on."""
-    language = request.POST.get("language")
+    language = posted_text(request, "language")
     if language not in LANGUAGES:
         raise HTTPBadRequest()
-    response = HTTPSeeOther(safe_path(request.POST.get("next")))
+    response = HTTPSeeOther(safe_path(posted_text(request, "next")))
     response.set_cookie(
         COOKIE,
         language,

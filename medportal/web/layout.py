@@ -12,6 +12,7 @@ Templates of every room find these names:
 import datetime as dt
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from chameleon.utils import Markup
 from pyramid.csrf import get_csrf_token
@@ -21,7 +22,7 @@ from pyramid.renderers import get_renderer
 from pyramid.request import Request
 
 from medportal.web import i18n, icons
-from medportal.web.assets import Assets, theme_url
+from medportal.web.assets import LOGO, Assets, theme_url
 from medportal.web.flash import Flash, take
 from medportal.web.i18n import LANGUAGES, _
 
@@ -78,6 +79,26 @@ class Helpers:
         return self.icon(kind if kind in icons.ICONS else "none")
 
     @property
+    def logo(self) -> str | None:
+        """Return the address of the institution's own picture, if it has one."""
+        has_one = getattr(getattr(self._request, "tenant", None), "logo", None) is not None
+        return self.theme(LOGO) if has_one else None
+
+    @property
+    def contact(self) -> list[tuple[str, str, str]]:
+        """Return how to reach the institution: what it is, words, address of the link or empty."""
+        contact = getattr(getattr(self._request, "tenant", None), "contact", None)
+        if contact is None:
+            return []
+        phone, email = contact.phone, contact.email
+        lines = [
+            (_("Phone"), phone, "tel:" + "".join(ch for ch in phone if ch in "+0123456789")),
+            (_("Email"), email, "mailto:" + quote(email, safe="@+")),
+            (_("Address"), contact.address, ""),
+        ]
+        return [(what, words, link) for what, words, link in lines if words]
+
+    @property
     def person(self) -> str | None:
         """Return the name of who is signed in; nobody on a plain page, which asks no session."""
         if self.is_plain or self._request.identity is None:
@@ -93,6 +114,14 @@ class Helpers:
     def nav(self) -> list[tuple[str, str, bool]]:
         """Return the navigation: label, address, whether it is this page."""
         return [] if self.is_plain else list(self._request.nav)
+
+    @property
+    def withheld(self) -> list[tuple[str, str, str]]:
+        """Return what keeps some of the person's pages closed: words, address, link's words."""
+        if self.is_plain:
+            return []
+        found = getattr(self._request, "withheld", [])
+        return [(self.text(words), address, self.text(link)) for words, address, link in found]
 
     @property
     def other_languages(self) -> list[tuple[str, str]]:

@@ -25,6 +25,8 @@ from pyramid.response import Response
 METHODS = ("GET", "HEAD", "POST")
 DEFAULT_BODY_BYTES = 256 * 1024
 MAX_FIELDS = 500
+#: Forms with a file are short, and each part of one may become a file of its own on its way.
+MAX_PARTS = 20
 CHUNK = 64 * 1024
 TAKEN = "medportal.body_problem"
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -130,14 +132,37 @@ def check_text(request: Request) -> None:
     try:
         fields = [request.path_info, *_flat(request.GET), *_flat(request.cookies)]
         if request.method == "POST":
-            _check_charset(request.headers.get("Content-Type", ""))
-            _check_count(request.body)
+            content_type = request.headers.get("Content-Type", "")
+            _check_charset(content_type)
+            _check_count(content_type, request.body)
             fields.extend(_flat(request.POST))
     except (ValueError, TypeError, LookupError, OSError) as error:
         # UnicodeError is a ValueError; LookupError is an unknown character set.
         raise HTTPBadRequest() from error
     if any("\x00" in text for text in fields):
         raise HTTPBadRequest()
+
+
+def posted_text(request: Request, name: str, default: str = "") -> str:
+    """Return a field of the form that was sent, or ``default`` where there is none.
+
+    Raises ``HTTPBadRequest`` for a file in its place, which no page of ours sends.
+    """
+    value = request.POST.get(name, default)
+    if not isinstance(value, str):
+        raise HTTPBadRequest()
+    return value
+
+
+def sent_text(request: Request, name: str, default: str = "") -> str:
+    """Return a field of the form that was sent, or of the address where none was.
+
+    Raises ``HTTPBadRequest`` as :func:`posted_text` does.
+    """
+    if request.method == "POST":
+        return posted_text(request, name, default)
+    asked: str = request.GET.get(name, default)
+    return asked
 
 
 def declared_length(environ: dict[str, Any]) -> int | None:
@@ -172,9 +197,15 @@ def _check_charset(content_type: str) -> None:
         raise HTTPBadRequest()
 
 
-def _check_count(body: bytes) -> None:
-    parts = body.lower().count(b"\ncontent-disposition:")
-    if body.count(b"&") >= MAX_FIELDS or parts > MAX_FIELDS:
+def _check_count(content_type: str, body: bytes) -> None:
+    """Count before anything is taken apart; a file may hold any number of ampersands."""
+    if content_type.lower().startswith("multipart/"):
+        too_many = (
+            max(body.count(b"\n--"), body.lower().count(b"\ncontent-disposition:")) > MAX_PARTS
+        )
+    else:
+        too_many = body.count(b"&") >= MAX_FIELDS
+    if too_many:
         raise HTTPBadRequest()
 
 

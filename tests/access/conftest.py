@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medportal.identity.service import Profile, register_person
+from medportal.identity.people import Profile, register_person
 from medportal.patients.service import Registration, register_patient
 from medportal.tenancy.loader import load_tenants
 
@@ -18,7 +18,15 @@ NUMBERS = iter(range(10_000_000, 20_000_000))
 def tenants():
     """Give both institutions of the demonstration."""
     return load_tenants(
-        FILES, ["hospital", "laboratory"], {"state": "unused", "exchange_port": "4000"}
+        FILES,
+        ["hospital", "laboratory"],
+        {
+            "state": "unused",
+            "exchange_port": "4000",
+            "mail_port": "2525",
+            "hospital_port": "8443",
+            "laboratory_port": "8444",
+        },
     )
 
 

@@ -15,7 +15,7 @@ from medportal.access.models import CareAssignment, CareKind
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission
 from medportal.identity.models import Account, AccountStatus
-from medportal.identity.service import Profile, register_person
+from medportal.identity.people import Profile, register_person
 from medportal.patients.service import Registration, register_patient
 
 CARING = ("doctor", "nurse", "porter")

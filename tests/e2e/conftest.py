@@ -28,7 +28,7 @@ ARGUMENTS = [
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
     """Give a running demonstration on ports of its own."""
     home = tmp_path_factory.mktemp("demonstration")
-    running = start(home / "state", free_ports(3), home / "log")
+    running = start(home / "state", free_ports(4), home / "log")
     yield running
     if running.process.poll() is None:
         assert stop(running) == 0

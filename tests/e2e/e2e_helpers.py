@@ -1,9 +1,13 @@
 """What people do in the browser tests."""
 
 import secrets
+import time
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
+
+LOCALES = {"en": "en-GB", "pt": "pt-PT"}
+MAIL_SECONDS = 30
 
 
 def fresh_number() -> str:
@@ -63,3 +67,30 @@ def activate(page: Page, url: str, number: str, code: str, password: str, shots:
     page.locator("input[name=again]").fill(password)
     page.locator("form#form button[type=submit]").click()
     page.wait_for_url(lambda address: address.endswith("/sign-in"))
+
+
+def send(page: Page, **fields: str) -> None:
+    """Fill the form of the page and send it; ``new`` is typed twice."""
+    if "new" in fields:
+        fields["again"] = fields["new"]
+    for name, value in fields.items():
+        page.locator(f"#form input[name={name}]").fill(value)
+    page.locator("#form button[type=submit]").click()
+
+
+def open_mail(page: Page, url: str, address: str, older: int = 0) -> Page:
+    """Wait until more than ``older`` mails with links lie in a mailbox; open the newest link."""
+    deadline = time.monotonic() + MAIL_SECONDS
+    while True:
+        page.goto(f"{url}/demonstration/mail")
+        mails = page.locator(".mails li", has_text=address).get_by_role("link")
+        links = []
+        for mail in [link.get_attribute("href") for link in mails.all()]:
+            page.goto(url + mail)
+            links += [a.get_attribute("href") for a in page.locator(".mail-text a").all()]
+        links = [link for link in links if "?link=" in link]
+        if len(links) > older:
+            page.goto(links[0])
+            return page
+        assert time.monotonic() < deadline, "no mail came"
+        time.sleep(0.5)

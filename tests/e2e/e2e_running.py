@@ -62,7 +62,7 @@ def medportal(state: Path) -> list[str]:
 
 def start(state: Path, ports: list[int], log: Path) -> Demonstration:
     """Start the supervisor and wait until it says that it is ready."""
-    hospital, laboratory, exchange = (str(port) for port in ports)
+    hospital, laboratory, exchange, mail = (str(port) for port in ports)
     with log.open("a") as output:
         process = subprocess.Popen(
             [
@@ -74,6 +74,8 @@ def start(state: Path, ports: list[int], log: Path) -> Demonstration:
                 laboratory,
                 "--exchange-port",
                 exchange,
+                "--mail-port",
+                mail,
             ],
             stdout=output,
             stderr=subprocess.STDOUT,

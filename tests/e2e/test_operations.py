@@ -16,20 +16,20 @@ import pytest
 from e2e_running import Demonstration, free_ports, start
 from e2e_wire import TENANTS, authority, channel, client, descendants, is_alive
 
-VARIABLES = ("HOSPITAL_PORT", "LABORATORY_PORT", "EXCHANGE_PORT")
+VARIABLES = ("HOSPITAL_PORT", "LABORATORY_PORT", "EXCHANGE_PORT", "MAIL_PORT")
 
 
 def run_with(demonstration: Demonstration, state: Path, ports: list[int]):
     """Try to run a demonstration on ports that cannot be had."""
     other = Demonstration(state, ports, demonstration.process, demonstration.log)
-    options = ("--hospital-port", "--laboratory-port", "--exchange-port")
+    options = ("--hospital-port", "--laboratory-port", "--exchange-port", "--mail-port")
     words = [word for pair in zip(options, map(str, ports), strict=True) for word in pair]
     return other.command("run", *words)
 
 
-@pytest.mark.parametrize("which", range(3), ids=VARIABLES)
+@pytest.mark.parametrize("which", range(4), ids=VARIABLES)
 def test_a_port_that_is_taken_is_named_and_nothing_is_started(demonstration, tmp_path, which):
-    ports = free_ports(3)
+    ports = free_ports(4)
     ports[which] = demonstration.ports[which]
     said = run_with(demonstration, tmp_path / "state", ports)
     assert said.returncode != 0
@@ -41,8 +41,8 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(demonstration, tmp
 
 
 def test_one_port_cannot_be_given_twice(demonstration, tmp_path):
-    first, second = free_ports(2)
-    said = run_with(demonstration, tmp_path / "state", [first, second, first])
+    first, second, third = free_ports(3)
+    said = run_with(demonstration, tmp_path / "state", [first, second, first, third])
     assert said.returncode != 0
     lines = said.stderr.splitlines()
     assert len(lines) == 2
@@ -221,7 +221,7 @@ def end(running: Demonstration, pids: set[int]) -> int:
 @pytest.fixture
 def another(second_home, tmp_path):
     """Run a demonstration on the copied state; it does not outlive its test."""
-    running = start(second_home, free_ports(3), tmp_path / "log")
+    running = start(second_home, free_ports(4), tmp_path / "log")
     pids = descendants(running.process.pid)
     yield running, pids
     if running.process.poll() is None:

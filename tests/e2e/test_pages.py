@@ -5,15 +5,23 @@ from axe_playwright_python.sync_playwright import Axe
 from e2e_helpers import sign_in
 
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-# tenant, role, pages; "patient" and "record" stand for the first link of a list.
+# tenant, role, pages; "patient", "record" and "person" stand for the first link of a list,
+# "+" for a page below the present one and "-" for one beside it.
 VISITS = (
     ("hospital", None, ("/sign-in", "/activate", "/help", "/privacy", "/accessibility")),
+    ("hospital", None, ("/reset", "/reset/finish?link=gone", "/demonstration/mail")),
     ("hospital", "patient", ("/", "record", "/account", "/account/password", "/no/such/page")),
+    ("hospital", "patient", ("/account/email", "/account/second-factor", "/account/sessions")),
+    ("hospital", "patient", ("/account/second-factor/app", "/account/language")),
+    ("hospital", "patient", ("/account/confirm",)),
     ("hospital", "doctor", ("/patients", "patient", "record", "new")),
     ("hospital", "ward_clerk", ("/patients/register", "/patients/find", "/patients", "patient")),
+    ("hospital", "ward_clerk", ("/patients", "patient", "+/code", "-/care")),
     ("hospital", "porter", ("/patients", "patient")),
-    ("hospital", "privacy_officer", ("/audit",)),
-    ("hospital", "admin", ("/deliveries",)),
+    ("hospital", "privacy_officer", ("/audit", "/approvals")),
+    ("hospital", "admin", ("/deliveries", "/people/register", "/people/find", "/approvals")),
+    ("hospital", "admin", ("/people", "person", "+/roles/add", "-/suspend", "-/email")),
+    ("hospital", "admin", ("/settings", "/settings/edit", "/settings/edit?part=colours")),
     ("laboratory", "responsible", ("/patients", "patient", "new", "/deliveries")),
 )
 
@@ -22,6 +30,12 @@ def go(page, url, where):
     """Go to an address, or where a person would click next."""
     if where.startswith("/"):
         page.goto(url + where)
+    elif where[0] in "+-":
+        # From /people/ID to /people/ID/suspend, from there to /people/ID/email.
+        base = "/".join(page.url.split("/")[:5])
+        page.goto(base + where[1:])
+    elif where == "person":
+        page.locator("main table a").first.click()
     elif where == "new":
         if "/records/" in page.url:
             page.locator(".back").click()

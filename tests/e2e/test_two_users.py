@@ -25,6 +25,9 @@ medportal.tenants = {tenant}
 medportal.tenants_dir = %(here)s/tenants
 medportal.state_dir = %(here)s/state
 medportal.variable.exchange_port = {port}
+medportal.variable.mail_port = 2525
+medportal.variable.hospital_port = 8443
+medportal.variable.laboratory_port = 8444
 """
 
 

@@ -16,7 +16,8 @@ from medportal.access.care import assign
 from medportal.access.models import CareKind
 from medportal.config import make_app
 from medportal.core.clock import utcnow
-from medportal.identity.service import Profile, register_person, set_password
+from medportal.identity.credentials import set_password
+from medportal.identity.people import Profile, register_person
 from medportal.jobs import Jobs
 from medportal.keys import TenantKeys
 from medportal.ops.institution import create_keys, trust_each_other
@@ -163,6 +164,9 @@ def raw_settings(tenants: Path, state: Path) -> dict[str, str]:
         "medportal.tenants_dir": str(tenants),
         "medportal.state_dir": str(state),
         "medportal.variable.exchange_port": "4000",
+        "medportal.variable.mail_port": "2525",
+        "medportal.variable.hospital_port": "8443",
+        "medportal.variable.laboratory_port": "8444",
     }
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from functional_helpers import PORTS
 
 from medportal.config import PORTAL_GROUPS
 from medportal.core.clock import utcnow
@@ -66,7 +67,7 @@ def settings(key_material: Path, tmp_path: Path) -> Settings:
             "medportal.tenants": "hospital laboratory",
             "medportal.tenants_dir": str(Path(__file__).parents[2] / "tenants"),
             "medportal.state_dir": str(state),
-            "medportal.variable.exchange_port": "4000",
+            **{f"medportal.variable.{name}": port for name, port in PORTS.items()},
         }
     )
 

@@ -2,7 +2,7 @@
 
 from functional_helpers import page_text
 
-from medportal.identity import service as identity
+from medportal.identity import people as identity
 from medportal.patients import service as patients
 
 KNOWN = "17645234"

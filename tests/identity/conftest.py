@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medportal.identity.service import Profile, register_person
+from medportal.identity.people import Profile, register_person
 from medportal.tenancy.tenant import PasswordPolicy, parse
 from medportal.web.colour import contrast
 
@@ -20,7 +20,7 @@ CHEAP = PasswordPolicy(minimum_length=15, time_cost=1, memory_kib=8)
 def tenant():
     """Give the demonstration hospital."""
     data = tomllib.loads(FILE.read_text("utf-8"))
-    del data["exchange"]
+    del data["exchange"], data["mail"], data["address"]
     return replace(parse("hospital.toml", data, contrast), passwords=CHEAP)
 
 

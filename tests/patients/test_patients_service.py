@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from medportal.identity.models import Account, Person, PersonIdentifier
-from medportal.identity.service import Profile, find_person, register_person, roles_of
+from medportal.identity.people import Profile, find_person, register_person, roles_of
 from medportal.patients import service
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.models import Destination, Patient, PatientStatus
@@ -104,6 +104,22 @@ def test_staff_become_patients_with_the_data_that_they_have(session):
     assert roles_of(session, doctor) == {"doctor", "patient"}
     assert service.details(session, doctor, CARD).name == "Amanda JÚLIO"
     assert count(session, Account) == 1
+
+
+def test_contact_data_that_somebody_planted_do_not_stay(session):
+    """Unless two people vouched for the account: then they are the person's own."""
+    for number, role, kept in (("17645234", "porter", False), ("17645235", "nurse", True)):
+        planted = Profile("Amanda Júlio", date(1980, 2, 3), "female", "planted@example.org", "1")
+        register_person(
+            session, scheme=CARD, number=number, profile=planted, role=role, by=None, now=NOW
+        )
+        session.flush()
+        patient, _ = service.register_patient(
+            session, registration(number), [], by=CLERK, now=NOW, vouching_roles=["nurse"]
+        )
+        found = service.details(session, patient, CARD)
+        wanted = ("planted@example.org", "1") if kept else ("a@example.org", "910000000")
+        assert (found.email, found.phone) == wanted
 
 
 def test_a_number_of_somebody_else_is_refused(session):

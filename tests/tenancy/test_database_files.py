@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from functional_helpers import PORTS
 
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.registry import Database
@@ -22,7 +23,7 @@ def usual_umask():
 
 
 def test_a_new_database_is_for_its_owner_only(tmp_path, usual_umask):
-    variables = {"state": str(tmp_path / "new" / "state"), "exchange_port": "4000"}
+    variables = {"state": str(tmp_path / "new" / "state"), **PORTS}
     tenant = load_tenants(TENANTS, ["hospital"], variables)["hospital"]
     engine = Database(tenant).unchecked()
     migrate(engine)
@@ -37,7 +38,7 @@ def test_a_new_database_is_for_its_owner_only(tmp_path, usual_umask):
 
 
 def test_modes_that_somebody_has_set_are_left_alone(tmp_path, usual_umask):
-    variables = {"state": str(tmp_path), "exchange_port": "4000"}
+    variables = {"state": str(tmp_path), **PORTS}
     tenant = load_tenants(TENANTS, ["hospital"], variables)["hospital"]
     path = tmp_path / "portal.sqlite"
     path.touch()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from functional_helpers import PORTS
 
 from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.registry import TenantRegistry
@@ -12,7 +13,7 @@ TENANTS = Path(__file__).resolve().parents[2] / "tenants"
 
 @pytest.fixture(scope="module")
 def registry() -> TenantRegistry:
-    variables = {"state": "/nowhere", "exchange_port": "4000"}
+    variables = {"state": "/nowhere", **PORTS}
     return TenantRegistry(load_tenants(TENANTS, ["hospital", "laboratory"], variables))
 
 

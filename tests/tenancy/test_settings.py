@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from functional_helpers import PORTS
 
 from medportal.core.errors import ConfigurationError
 from medportal.settings import parse_settings
@@ -15,7 +16,7 @@ def raw(tenant_directory, tmp_path):
         "medportal.tenants": "hospital laboratory",
         "medportal.tenants_dir": str(tenant_directory),
         "medportal.state_dir": str(tmp_path / "state"),
-        "medportal.variable.exchange_port": "4000",
+        **{f"medportal.variable.{name}": port for name, port in PORTS.items()},
         "pyramid.default_locale_name": "en",
     }
 
@@ -31,7 +32,7 @@ def test_settings_are_read(raw, tmp_path):
     assert list(settings.tenants) == ["hospital", "laboratory"]
     assert settings.state == (tmp_path / "state").resolve()
     assert settings.home("hospital") == settings.state / "hospital"
-    assert settings.variables == {"exchange_port": "4000", "state": str(settings.state)}
+    assert settings.variables == PORTS | {"state": str(settings.state)}
     assert not settings.production
     assert not settings.hsts
     assert settings.tenant("hospital").id == "hospital"
@@ -87,3 +88,16 @@ def test_what_is_wrong_in_tenant_files_is_told(raw):
     assert problems_of(raw) == ["clinic.toml: there is no such tenant file"]
     Path(raw["medportal.tenants_dir"], "hospital.toml").write_text("id = 1")
     assert len(problems_of(raw)) > 5
+
+
+@pytest.mark.parametrize("edges", ["", "10.0.0.2", " 10.0.0.2\n2001:db8::2 "])
+def test_trusted_edges_are_addresses(raw, edges):
+    raw["medportal.trusted_edges"] = edges
+    assert parse_settings(raw)
+
+
+@pytest.mark.parametrize("edges", ["edge.example", "10.0.0.0/24", "10.0.0.2, 10.0.0.3", "marker-1"])
+def test_what_is_no_address_is_told_and_not_repeated(raw, edges):
+    raw["medportal.trusted_edges"] = edges
+    told = "ini: medportal.trusted_edges must be addresses, separated by spaces"
+    assert problems_of(raw) == [told]

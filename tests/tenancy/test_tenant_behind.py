@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from functional_helpers import PORTS
 from sqlalchemy import text
 from webtest import TestApp
 
@@ -16,7 +17,7 @@ def _make(tenant_directory, tmp_path):
         "medportal.tenants": "hospital laboratory",
         "medportal.tenants_dir": str(tenant_directory),
         "medportal.state_dir": str(tmp_path / "state"),
-        "medportal.variable.exchange_port": "4000",
+        **{f"medportal.variable.{name}": port for name, port in PORTS.items()},
     }
     environ = {
         "HTTP_HOST": "hospital.localhost:8443",

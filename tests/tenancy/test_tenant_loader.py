@@ -1,11 +1,12 @@
 """Tenant files on disk."""
 
 import pytest
+from functional_helpers import PORTS
 
 from medportal.core.errors import ConfigurationError
 from medportal.tenancy.loader import load_tenants
 
-VARIABLES = {"state": "/srv/medportal", "exchange_port": "4000"}
+VARIABLES = {"state": "/srv/medportal", **PORTS}
 BOTH = ["hospital", "laboratory"]
 
 
@@ -75,7 +76,8 @@ def test_unknown_variables_are_told_with_their_keys(tenant_directory, edit):
         "database.url",
         "roles.porter.names.en",
     ]
-    assert all("known are {exchange_port}, {state}" in problem for problem in problems)
+    known = "known are {exchange_port}, {hospital_port}, {laboratory_port}, {mail_port}, {state}"
+    assert all(known in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +101,13 @@ def test_a_brace_is_written_twice(tenant_directory, edit):
 
 
 def test_a_variable_does_not_bring_in_another(tenant_directory):
-    variables = {"state": "/srv/{exchange_port}", "exchange_port": "4000"}
+    variables = {"state": "/srv/{exchange_port}", **PORTS}
     tenant = load_tenants(tenant_directory, ["hospital"], variables)["hospital"]
     assert tenant.database_url == "sqlite:////srv/{exchange_port}/hospital/portal.sqlite"
 
 
 def test_two_tenants_with_one_host(tenant_directory, edit):
-    edit("laboratory", '["laboratory.localhost"]', '["hospital.localhost", "lab.localhost"]')
+    edit("laboratory", '["laboratory.localhost"]', '["laboratory.localhost", "hospital.localhost"]')
     assert problems_of(tenant_directory) == [
         "laboratory.toml: hostnames: hospital.localhost belongs to hospital already"
     ]

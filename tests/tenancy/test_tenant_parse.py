@@ -13,12 +13,26 @@ from hypothesis import strategies as st
 
 from medportal.core.errors import ConfigurationError
 from medportal.core.permissions import Permission, Reach
-from medportal.tenancy.tenant import Exchange, Kind, PasswordPolicy, Role, Tenant, parse
+from medportal.tenancy.tenant import (
+    EDITABLE,
+    Contact,
+    Exchange,
+    Kind,
+    Mail,
+    PasswordPolicy,
+    Role,
+    SecondFactorPolicy,
+    SessionPolicy,
+    Tenant,
+    parse,
+)
 from medportal.web.colour import contrast
 
 FILES = Path(__file__).resolve().parents[2] / "tenants"
 HOSPITAL = tomllib.loads((FILES / "hospital.toml").read_text("utf-8"))
 HOSPITAL["exchange"] = {"endpoint": "hospital.example:4000", "listen": "0.0.0.0:4000"}
+HOSPITAL["address"] = "https://hospital.localhost"
+HOSPITAL["mail"]["server"] = "mail.hospital.example:587"
 MARKER = "hunter2-marker"
 Change = Callable[[dict[str, Any]], object]
 
@@ -84,6 +98,14 @@ def test_the_shortest_file_gets_the_defaults() -> None:
     assert tenant.passwords == PasswordPolicy()
     assert tenant.exchange == Exchange()
     assert tenant.wards == ()
+    assert tenant.address == "https://clinic.example"
+    assert tenant.second_factor == SecondFactorPolicy(remote_staff=False)
+    assert tenant.staff_networks == ()
+    assert tenant.email_delay == timedelta(hours=72)
+    assert tenant.mail is None
+    assert tenant.contact == Contact()
+    assert tenant.editable == frozenset()
+    assert tenant.logo is None
     assert tenant.roles == {"nobody": Role("nobody", {"en": "Nobody", "pt": "Ninguém"}, {})}
 
 
@@ -94,7 +116,123 @@ def test_the_database_address_does_not_show() -> None:
     assert MARKER not in repr(tenant)
 
 
+def test_what_is_new_in_this_file_is_read() -> None:
+    data = hospital(
+        **{
+            "address": "https://hospital.localhost:8443",
+            "editable": ["logo", "names"],
+            "second_factor.remote_staff": True,
+            "network.staff": ["10.0.0.0/24", "2001:db8::/32", "192.0.2.7"],
+            "approvals.email_delay_hours": 24,
+            "mail": {"server": "mail.example:465", "sender": "a@b.example", "implicit_tls": True},
+            "contact": {"phone": "+351 210 000 000", "email": "", "address": "Rua 1, Porto"},
+            "roles.doctor.second_factor": True,
+            "roles.doctor.idle_minutes": 15,
+            "roles.doctor.absolute_minutes": 480,
+        }
+    )
+    tenant = parse("hospital.toml", data, contrast)
+    assert tenant.address == "https://hospital.localhost:8443"
+    assert tenant.editable == {"logo", "names"}
+    assert tenant.second_factor.remote_staff
+    assert tenant.staff_networks == ("10.0.0.0/24", "2001:db8::/32", "192.0.2.7")
+    assert tenant.email_delay == timedelta(hours=24)
+    assert tenant.mail == Mail("mail.example:465", "a@b.example", implicit_tls=True)
+    assert tenant.contact == Contact("+351 210 000 000", "", "Rua 1, Porto")
+    assert tenant.roles["doctor"].second_factor
+    assert not tenant.roles["nurse"].second_factor
+    assert tenant.roles["doctor"].sessions == SessionPolicy(
+        timedelta(minutes=15), timedelta(minutes=480)
+    )
+    assert tenant.roles["nurse"].sessions is None
+
+
+def test_the_shortest_times_of_somebodys_roles_count() -> None:
+    own = {"idle_minutes": 60, "absolute_minutes": 600}
+    short = {"idle_minutes": 10, "absolute_minutes": 1000}
+    data = hospital()
+    data["roles"]["auditor"] |= own
+    data["roles"]["doctor"] |= short
+    tenant = parse("hospital.toml", data, contrast)
+
+    def minutes(*roles: str) -> tuple[float, float]:
+        policy = tenant.sessions_of(roles)
+        return policy.idle.total_seconds() / 60, policy.absolute.total_seconds() / 60
+
+    assert minutes() == minutes("nurse") == minutes("no-such-role") == (30, 720)
+    assert minutes("auditor") == (60, 600)
+    assert minutes("doctor") == (10, 1000)
+    assert minutes("doctor", "auditor") == (10, 600)
+    # A role without times of its own has the institution's, beside whatever other role.
+    assert minutes("auditor", "patient") == (30, 600)
+
+
+def test_where_the_mails_password_lies_does_not_show() -> None:
+    login = {"user": "portal", "password_file": f"/run/{MARKER}"}
+    tenant = parse("h", hospital(mail={**HOSPITAL["mail"], **login}), contrast)
+    assert tenant.mail is not None
+    assert tenant.mail.password_file == f"/run/{MARKER}"
+    assert MARKER not in repr(tenant)
+
+
 ONE_MISTAKE = [
+    ("address", "http://hospital.localhost", "address such as https://"),
+    ("address", "https://hospital.localhost/", "address such as https://"),
+    ("address", "https://hospital.localhost:0", "address such as https://"),
+    ("address", "https://a@hospital.localhost", "address such as https://"),
+    ("address", 3, "address such as https://"),
+    ("address", "https://elsewhere.example", "at one of the hostnames"),
+    ("editable", ["roles"], "list of some of names, colours"),
+    ("editable", "names", "list of some of names, colours"),
+    ("editable", [["names"]], "list of some of names, colours"),
+    ("second_factor.remote_staff", "yes", "true or false"),
+    ("second_factor.remote_staff", 1, "true or false"),
+    ("second_factor.remote_stuff", True, "not a known key"),
+    ("network.staff", ["10.0.0.1/24"], "list of networks"),
+    ("network.staff", ["10.0.0.0/33"], "list of networks"),
+    ("network.staff", ["::ffff:10.0.0.0/120"], "list of networks"),
+    ("network.staff", ["ward.example"], "list of networks"),
+    ("network.staff", "10.0.0.0/24", "list of networks"),
+    ("network.patients", [], "not a known key"),
+    ("approvals.email_delay_hours", 0, "whole number from 1 to 720"),
+    ("approvals.email_delay_hours", 1.5, "whole number from 1 to 720"),
+    ("mail", "mail.example:25", "must be a table"),
+    ("mail.server", "mail.example", "host:port"),
+    ("mail.server", ..., "host:port"),
+    ("mail.sender", "Hospital <a@b.example>", "mail address"),
+    ("mail.sender", "a@b.example\r\nBcc: x@y.example", "mail address"),
+    ("mail.implicit_tls", "yes", "true or false"),
+    ("mail.ca_file", "a\nb", "a path"),
+    ("mail.user", "a\r\nb", "one line"),
+    ("mail.password_file", 5, "a path"),
+    ("mail", {**HOSPITAL["mail"], "password_file": ""}, "belong together"),
+    ("mail.password", "x", "not a known key"),
+    ("contact.phone", "call us", "number such as"),
+    ("contact.phone", "+351;ext=1", "number such as"),
+    ("contact.phone", "٣٣٣", "number such as"),
+    ("contact.email", "a@b.example\nBcc: x@y", "mail address"),
+    ("contact.email", "a b@c.example", "mail address"),
+    ("contact.address", "Rua 1\r\nPorto", "one line of at most 200"),
+    ("contact.address", "Rua 1\u2028Porto", "one line of at most 200"),
+    ("contact.address", "x" * 201, "one line of at most 200"),
+    ("contact.fax", "1", "not a known key"),
+    ("roles.doctor.second_factor", "yes", "true or false"),
+    ("roles.doctor", {"names": HOSPITAL["names"], "idle_minutes": 5}, "must both be whole"),
+    ("roles.doctor", {"names": HOSPITAL["names"], "absolute_minutes": 5}, "must both be whole"),
+    (
+        "roles.doctor",
+        {"names": HOSPITAL["names"], "idle_minutes": 0, "absolute_minutes": 5},
+        "must both be whole",
+    ),
+    (
+        "roles.doctor",
+        {"names": HOSPITAL["names"], "idle_minutes": True, "absolute_minutes": 5},
+        "must both be whole",
+    ),
+    ("names", {"en": "Hospital\r\nBcc: x@y.example", "pt": "Hospital"}, "one line of at most 120"),
+    ("names", {"en": "Hospital \u202egro.live", "pt": "Hospital"}, "signs that can be seen"),
+    ("names", {"en": "x" * 121, "pt": "Hospital"}, "one line of at most 120"),
+    ("roles.doctor.names", {"en": "Doctor\n", "pt": "Médico"}, "one line of at most 120"),
     ("id", "Hospital", "lower-case slug"),
     ("id", ..., "lower-case slug"),
     ("id", 7, "lower-case slug"),
@@ -222,7 +360,8 @@ def test_an_empty_file_names_everything_that_is_needed() -> None:
 def test_nothing_of_a_value_is_repeated(key: str) -> None:
     data = hospital(**{key: [{"x": MARKER}]})
     assert all(MARKER not in problem for problem in problems_of(data))
-    in_text = hospital(**{key: MARKER.upper()})
+    # No text of a file has two lines.
+    in_text = hospital(**{key: f"{MARKER.upper()}\n"})
     assert all(MARKER.upper() not in problem for problem in problems_of(in_text))
 
 
@@ -235,4 +374,12 @@ def test_no_value_makes_the_reading_crash(key: str, value: object) -> None:
     try:
         parse("hospital.toml", data, contrast)
     except ConfigurationError as error:
-        assert all(problem.startswith(f"hospital.toml: {key}") for problem in error.problems)
+        # Other host names may be good ones, and the address then is at none of them.
+        keys = (key, "address") if key == "hostnames" else (key,)
+        told = tuple(f"hospital.toml: {name}" for name in keys)
+        assert all(problem.startswith(told) for problem in error.problems)
+
+
+@pytest.mark.parametrize("key", EDITABLE)
+def test_every_key_that_may_be_editable(key: str) -> None:
+    assert parse("h", hospital(editable=[key]), contrast).editable == {key}

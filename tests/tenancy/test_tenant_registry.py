@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from functional_helpers import PORTS
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -15,7 +16,9 @@ from medportal.tenancy.registry import Database, TenantRegistry
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry(request, new_database, tenant_directory):
     tenants = load_tenants(
-        tenant_directory, ["hospital", "laboratory"], {"state": "x", "exchange_port": "4000"}
+        tenant_directory,
+        ["hospital", "laboratory"],
+        {"state": "x", **PORTS},
     )
     made = TenantRegistry(
         {
@@ -47,7 +50,9 @@ def registry(request, new_database, tenant_directory):
 )
 def test_hosts(tenant_directory, host, tenant):
     tenants = load_tenants(
-        tenant_directory, ["hospital", "laboratory"], {"state": "x", "exchange_port": "4000"}
+        tenant_directory,
+        ["hospital", "laboratory"],
+        {"state": "x", **PORTS},
     )
     found = TenantRegistry(tenants).for_host(host)
     assert (found.id if found else None) == tenant
@@ -88,7 +93,9 @@ def test_the_engine_is_made_once_and_anew_after_disposal(registry):
 
 def test_nothing_is_opened_before_it_is_used(tmp_path, tenant_directory):
     tenants = load_tenants(
-        tenant_directory, ["hospital"], {"state": str(tmp_path / "s"), "exchange_port": "4000"}
+        tenant_directory,
+        ["hospital"],
+        {"state": str(tmp_path / "s"), **PORTS},
     )
     registry = TenantRegistry(tenants)
     registry.for_host("hospital.localhost")
@@ -98,7 +105,9 @@ def test_nothing_is_opened_before_it_is_used(tmp_path, tenant_directory):
 
 def test_an_address_that_is_none_is_not_repeated(tenant_directory):
     (tenant,) = load_tenants(
-        tenant_directory, ["hospital"], {"state": "x", "exchange_port": "4000"}
+        tenant_directory,
+        ["hospital"],
+        {"state": "x", **PORTS},
     ).values()
     database = Database(replace(tenant, database_url="postgresql://portal:hunter2@db:x/y"))
     with pytest.raises(ConfigurationError) as refused:
@@ -111,7 +120,9 @@ def test_a_database_that_is_behind_is_refused_each_time_until_it_is_mended(
     tmp_path, tenant_directory
 ):
     tenants = load_tenants(
-        tenant_directory, ["hospital"], {"state": str(tmp_path / "s"), "exchange_port": "4000"}
+        tenant_directory,
+        ["hospital"],
+        {"state": str(tmp_path / "s"), **PORTS},
     )
     database = Database(tenants["hospital"])
     for _ in range(2):

@@ -174,7 +174,14 @@ def found(state: Path, name: str, port: int = 4000, database: str = "") -> House
 
     ``database`` is the address of a migrated database; without it, one is made in SQLite.
     """
-    variables = {"state": str(state), "exchange_port": str(port)}
+    variables = {
+        "state": str(state),
+        "exchange_port": str(port),
+        # Of no use here, but the tenants' files name them.
+        "mail_port": "2525",
+        "hospital_port": "8443",
+        "laboratory_port": "8444",
+    }
     tenant = load_tenants(TENANTS, [name], variables)[name]
     home = state / name
     passphrases = create_passphrases(home / "secrets")

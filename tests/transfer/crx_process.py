@@ -15,7 +15,8 @@ role, state, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 port = sys.argv[4] if len(sys.argv) > 4 else "4000"
 configure_logging()
 tenants = Path(__file__).parents[2] / "tenants"
-variables = {"state": str(state), "exchange_port": port}
+ports = {"mail_port": "2525", "hospital_port": "8443", "laboratory_port": "8444"}
+variables = {"state": str(state), "exchange_port": port, **ports}
 groups = SENDER_GROUPS if role == "send" else RECEIVER_GROUPS
 keys = TenantKeys(load_tenants(tenants, [name], variables)[name], state / name, groups)
 engine = make_engine(f"sqlite:///{state / name}/portal.sqlite")

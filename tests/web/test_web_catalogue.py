@@ -104,6 +104,8 @@ def test_expressions_in_templates_are_found() -> None:
         '<p i18n:translate="">Hello <b tal:content="who"/></p>',
         '<p i18n:translate="">Hello <b title="${who}">you</b></p>',
         '<p i18n:translate="">Hello <b tal:condition="who">you</b></p>',
+        # An expression's text is looked for by its quotes, and an escaped one is none of them.
+        """<p tal:content="h.text(_('The institution\\'s file'))"/>""",
     ],
 )
 def test_a_text_without_a_fixed_id_is_refused(source: str) -> None:

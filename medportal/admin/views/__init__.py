@@ -1,0 +1,1 @@
+"""Pages of administration, one module for each group of them; all are found by one scan."""

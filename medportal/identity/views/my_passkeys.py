@@ -1,0 +1,148 @@
+"""Pages about one's passkeys: give one another name, remove one. The list is on the page of
+second factors, and what scripts ask is in :mod:`medportal.identity.views.passkeys`.
+"""
+
+from typing import Any
+
+from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.view import view_config
+
+from medportal.audit.events import Action, Outcome
+from medportal.core.identity import Method
+from medportal.core.permissions import Permission
+from medportal.core.reasons import Reason
+from medportal.identity.errors import LastSecondFactor, Throttled, WrongPassword
+from medportal.identity.factors import remove_factor, roles_that_require, second_factors
+from medportal.identity.forms.passkeys import passkey_name_schema
+from medportal.identity.forms.second_factor import removal_schema
+from medportal.identity.fresh import require_fresh
+from medportal.identity.passkeys import PasskeyLine, find_passkey, passkeys_of, remove, rename
+from medportal.identity.views.answers import throttled
+from medportal.identity.views.own_password import check_own_password, is_long
+from medportal.web.flash import flash
+from medportal.web.forms import Form, make_form
+from medportal.web.i18n import _
+
+
+@view_config(
+    route_name="account-passkey-name",
+    renderer="medportal.identity:templates/passkey_name.pt",
+    permission=Permission.ACCOUNT_CHANGE,
+)
+def name_passkey(request: Request) -> Any:
+    """Give one of one's passkeys another name."""
+    passkey = _passkey(request)
+    form = make_form(request, passkey_name_schema(), submit=_("Save"))
+    if request.method != "POST":
+        return {"form": form.fill({"name": passkey.name}), "passkey": passkey}
+    values = form.validate(request.POST.items())
+    if values is None:
+        return {"form": form, "passkey": passkey}
+    if not rename(request.db, request.identity.person_id, passkey.id, values["name"]):
+        raise HTTPNotFound()
+    request.audit(Action.PASSKEY_RENAMED, object=passkey.id)
+    flash(request, _("The name has been saved."), "ok")
+    return _back(request)
+
+
+@view_config(
+    route_name="account-passkey-remove",
+    renderer="medportal.identity:templates/passkey_remove.pt",
+    permission=Permission.ACCOUNT_CHANGE,
+)
+def remove_passkey(request: Request) -> Any:
+    """Say what removing a passkey means, ask for the password, and remove it."""
+    passkey = _passkey(request)
+    require_fresh(request)
+    page = _removal_page(request, passkey)
+    form: Form = page["form"]
+    values = form.validate(request.POST.items()) if request.method == "POST" else None
+    if values is None:
+        return page
+    try:
+        check_own_password(request, values["password"])
+        removed = _remove(request, passkey, is_long(request, values["password"]))
+    except Throttled as error:
+        return page | throttled(request, form, error.seconds)
+    except WrongPassword:
+        _audit_kept(request, passkey, Reason.WRONG_CREDENTIALS)
+        form.fail("password", _("That is not your password. Check it and try again."))
+        return page
+    except LastSecondFactor:
+        _audit_kept(request, passkey, Reason.PASSWORD_TOO_SHORT)
+        form.fail(None, _too_short(request))
+        return page
+    if not removed:
+        raise HTTPNotFound()
+    flash(request, _("The passkey has been removed. Other devices were signed out."), "ok")
+    return _back(request)
+
+
+def _passkey(request: Request) -> PasskeyLine:
+    """Return the passkey that the address names. Raises ``HTTPNotFound`` for another's too."""
+    with request.database.reader() as session:
+        found = find_passkey(session, request.identity.person_id, request.matchdict["passkey"])
+    if found is None:
+        raise HTTPNotFound()
+    return found
+
+
+def _removal_page(request: Request, passkey: PasskeyLine) -> dict[str, Any]:
+    person_id = request.identity.person_id
+    with request.database.reader() as session:
+        others = len(passkeys_of(session, person_id)) - 1
+        has_app = Method.TOTP in second_factors(session, person_id)
+    form = make_form(
+        request,
+        removal_schema(),
+        submit=_("Remove this passkey"),
+        secondary=[(request.route_path("account-second-factor"), _("Keep it"))],
+        danger=True,
+    )
+    return {
+        "form": form,
+        "passkey": passkey,
+        "is_last": not others and not has_app,
+        "is_required": bool(roles_that_require(request.tenant, request.login.roles)),
+    }
+
+
+def _remove(request: Request, passkey: PasskeyLine, long_password: bool) -> bool:
+    person_id = request.identity.person_id
+    removed = remove_factor(
+        request.db,
+        request.login,
+        Method.PASSKEY,
+        lambda: remove(request.db, person_id, passkey.id),
+        request.now,
+        long_password=long_password,
+    )
+    if removed:
+        details = {"method": str(Method.PASSKEY)}
+        request.audit(Action.SECOND_FACTOR_REMOVED, object=passkey.id, details=details)
+    return removed
+
+
+def _audit_kept(request: Request, passkey: PasskeyLine, reason: Reason) -> None:
+    request.audit(
+        Action.SECOND_FACTOR_REMOVED,
+        Outcome.DENIED,
+        object=passkey.id,
+        reasons=[reason],
+        details={"method": str(Method.PASSKEY)},
+    )
+
+
+def _too_short(request: Request) -> Any:
+    return _(
+        "Without this passkey, your password would be the only proof, and it is too short for "
+        "that. First choose one of at least ${minimum} characters, under My account, Password. "
+        "Then remove the passkey.",
+        mapping={"minimum": request.tenant.passwords.minimum_length},
+    )
+
+
+def _back(request: Request) -> Response:
+    return HTTPSeeOther(request.route_path("account-second-factor"))

@@ -1,0 +1,509 @@
+"""The words of mails, in English and in Portuguese as written in Portugal (PURE).
+
+They are for somebody of eighty: who writes, what happened, what to do, and what to do if it was
+not them. A paragraph that names something in braces is left out where that is not known.
+
+Nothing clinical, and in subjects no role, stands here: a mail may lie open on a kitchen table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medportal.mail.kinds import MailKind
+
+#: What may stand in braces.
+NAMES = frozenset(
+    {"institution", "when", "until", "at", "factor", "count", "left", "added", "removed"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One kind of mail in one language; ``label`` is what its link is called."""
+
+    subject: str
+    happened: tuple[str, ...]
+    todo: tuple[str, ...] = ()
+    caution: tuple[str, ...] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every mail of one language says around its words."""
+
+    tag: str
+    copy_link: str
+    contact: str
+    phone: str
+    email: str
+    address: str
+    at_the_desk: str
+    foot: tuple[str, ...]
+    months: tuple[str, ...]
+    date: str
+    added: Mapping[str, str]
+    removed: Mapping[str, str]
+
+
+ENGLISH = Frame(
+    tag="en-GB",
+    copy_link="If the link does not open, copy this address into your browser:",
+    contact="How to reach us",
+    phone="Phone",
+    email="Email",
+    address="Address",
+    at_the_desk="Ask at our desk.",
+    foot=(
+        "We never ask for your password by email or by phone.",
+        "This message was sent automatically. Answers to it are not read.",
+    ),
+    months=(
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ),
+    date="{day} {month} {year}, {time}",
+    added={
+        "totp": "an app that shows codes",
+        "passkey": "a passkey",
+    },
+    removed={
+        "totp": "the app that shows codes",
+        "passkey": "a passkey",
+        "all": "all of them (app, passkeys and recovery codes)",
+    },
+)
+
+PORTUGUESE = Frame(
+    tag="pt-PT",
+    copy_link="Se a ligação não abrir, copie este endereço para o seu navegador:",
+    contact="Como falar connosco",
+    phone="Telefone",
+    email="Email",
+    address="Morada",
+    at_the_desk="Pergunte na nossa receção.",
+    foot=(
+        "Nunca lhe pedimos a palavra-passe por email nem por telefone.",
+        "Esta mensagem foi enviada automaticamente. As respostas não são lidas.",
+    ),
+    months=(
+        "janeiro",
+        "fevereiro",
+        "março",
+        "abril",
+        "maio",
+        "junho",
+        "julho",
+        "agosto",
+        "setembro",
+        "outubro",
+        "novembro",
+        "dezembro",
+    ),
+    date="{day} de {month} de {year}, às {time}",
+    added={
+        "totp": "uma aplicação que mostra códigos",
+        "passkey": "uma chave de acesso (passkey)",
+    },
+    removed={
+        "totp": "a aplicação que mostra códigos",
+        "passkey": "uma chave de acesso (passkey)",
+        "all": "todos (aplicação, chaves de acesso e códigos de recuperação)",
+    },
+)
+
+_NOTHING_TO_DO = "If this was you, there is nothing that you need to do."
+_TELL_US = "If it was not you, tell us at once, so that we can lock your account."
+_NADA_A_FAZER = "Se foi feito por si, não precisa de fazer mais nada."
+_AVISE_NOS = "Se não foi por si, avise-nos já, para podermos bloquear a sua conta."
+
+IN_ENGLISH: Mapping[MailKind, Words] = {
+    MailKind.ACTIVATION: Words(
+        subject="Activate your account – {institution}",
+        happened=(
+            "We have opened an account for you in our portal.",
+            "To use it, choose a password. You need two things: this link, and the code on the "
+            "paper that you got at our desk.",
+        ),
+        label="Choose a password",
+        todo=(
+            "The link works once, until {until}.",
+            "If it no longer works, or if you have no code, ask at our desk and bring "
+            "your identity card.",
+        ),
+        caution=(
+            "If you do not know us or did not expect this message, delete it: without the code "
+            "from the desk nobody can use the link.",
+        ),
+    ),
+    MailKind.RESET: Words(
+        subject="Choose a new password",
+        happened=(
+            "We were asked for a new password for your account in our portal.",
+            "If it was you who asked, open this link to choose one.",
+        ),
+        label="Choose a new password",
+        todo=(
+            "The page will ask for one more proof that it is you: a code from your app, one of "
+            "your recovery codes or, if you have neither, a code from our desk.",
+            "The link works once, until {until}.",
+        ),
+        caution=(
+            "If you did not ask for this, there is nothing that you need to do: your password "
+            "stays as it is, and the link alone changes nothing. If you get such messages often, "
+            "tell us.",
+        ),
+    ),
+    MailKind.EMAIL_CONFIRM: Words(
+        subject="Confirm your email address",
+        happened=("You asked us to write to you at this address from now on.",),
+        label="Confirm this address",
+        todo=(
+            "You may have to sign in first: only you can confirm it.",
+            "The link works once, until {until}.",
+            "Until you have confirmed it, we go on writing to your old address.",
+        ),
+        caution=("If you did not ask for this, delete this message: nothing will be changed.",),
+    ),
+    MailKind.EMAIL_REQUESTED: Words(
+        subject="Another email address was asked for",
+        happened=(
+            "On {when}, somebody who was signed in to your account in our portal asked us to "
+            "write to another email address instead of this one.",
+            "It counts only when it has been confirmed from that address.",
+        ),
+        todo=(
+            "If this was you, there is nothing to do here: open the message that we sent to the "
+            "new address.",
+        ),
+        caution=(
+            "If it was not you, somebody else can use your account. Sign in, change your password "
+            "and call the request off under “My account”. Or tell us at once.",
+        ),
+    ),
+    MailKind.EMAIL_BY_STAFF: Words(
+        subject="Your email address is going to be changed",
+        happened=(
+            "Our staff was asked to change the email address of your account in our portal, and "
+            "two people have agreed to it.",
+            "It will be changed on {at}. Until then we write to this address.",
+        ),
+        todo=("If you asked for it, there is nothing that you need to do.",),
+        caution=(
+            "If you did not ask for it, call it off before then: sign in and choose “My account”. "
+            "Or tell us.",
+        ),
+    ),
+    MailKind.EMAIL_CHANGED: Words(
+        subject="Your email address has been changed",
+        happened=(
+            "The email address of your account in our portal was changed on {when}. This message "
+            "goes to the old address and to the new one.",
+        ),
+        todo=("If you asked for it, there is nothing that you need to do.",),
+        caution=("If you did not ask for it, tell us at once.",),
+    ),
+    MailKind.PASSWORD_CHANGED: Words(
+        subject="Your password has been changed",
+        happened=("The password of your account in our portal was changed on {when}.",),
+        todo=(_NOTHING_TO_DO,),
+        caution=(_TELL_US,),
+    ),
+    MailKind.SECOND_FACTOR_ADDED: Words(
+        subject="A second step was added to your sign-in",
+        happened=(
+            "On {when}, a second step was added to signing in to your account in our portal.",
+            "What was added: {factor}.",
+        ),
+        todo=(_NOTHING_TO_DO,),
+        caution=(_TELL_US,),
+    ),
+    MailKind.SECOND_FACTOR_REMOVED: Words(
+        subject="A second step was removed from your sign-in",
+        happened=(
+            "On {when}, a second step was removed from signing in to your account in our portal.",
+            "What was removed: {factor}.",
+        ),
+        todo=(_NOTHING_TO_DO,),
+        caution=(_TELL_US,),
+    ),
+    MailKind.RECOVERY_CODES_MADE: Words(
+        subject="New recovery codes were made",
+        happened=(
+            "On {when}, new recovery codes were made for your account in our portal. Older ones "
+            "no longer work.",
+        ),
+        todo=(_NOTHING_TO_DO,),
+        caution=(_TELL_US,),
+    ),
+    MailKind.RECOVERY_CODE_USED: Words(
+        subject="A recovery code was used",
+        happened=(
+            "On {when}, one of the recovery codes of your account in our portal was used. That "
+            "code does not work again.",
+            "Codes that you have left: {left}.",
+        ),
+        todo=("If this was you and few are left, make new ones under “My account”.",),
+        caution=(_TELL_US,),
+    ),
+    MailKind.ROLES_CHANGED: Words(
+        subject="What you can do in our portal has changed",
+        happened=(
+            "On {when}, what you can do in our portal was changed.",
+            "Role added: {added}.",
+            "Role removed: {removed}.",
+        ),
+        todo=("You may have to sign in again.",),
+        caution=("If this looks wrong to you, tell us.",),
+    ),
+    MailKind.ACCOUNT_SUSPENDED: Words(
+        subject="Your account has been suspended",
+        happened=(
+            "Your account in our portal was suspended on {when}. While it is, nobody can sign in "
+            "with it. Nothing that we keep about you is lost.",
+        ),
+        caution=("If you do not know why, ask us.",),
+    ),
+    MailKind.ACCOUNT_REINSTATED: Words(
+        subject="Your account can be used again",
+        happened=("The suspension of your account in our portal was ended on {when}.",),
+        todo=("You can sign in again as before.",),
+        caution=("If you did not expect this message, tell us.",),
+    ),
+    MailKind.MANY_FAILURES: Words(
+        subject="Many failed attempts to sign in",
+        happened=(
+            "Of late, many attempts to sign in to your account in our portal have failed.",
+            "How many: {count}.",
+        ),
+        todo=(
+            "If this was you, wait some minutes before you try again. If you have forgotten your "
+            "password, ask for a new one on the page where you sign in, or at our desk.",
+        ),
+        caution=(
+            "If it was not you, somebody may be guessing your password. These attempts did not "
+            "open your account. A second step, which you set up under “My account”, makes it "
+            "safer. If you are worried, tell us.",
+        ),
+    ),
+    MailKind.SECOND_STEP_FAILED: Words(
+        subject="Somebody may know your password",
+        happened=(
+            "Of late, somebody gave your right password in our portal, and then codes that were "
+            "not right.",
+            "How many codes: {count}.",
+        ),
+        todo=(
+            "If this was you, check that your phone's clock is set automatically, or use one of "
+            "your recovery codes.",
+        ),
+        caution=(
+            "If it was not you, somebody knows your password. These attempts did not open your "
+            "account. Change your password in our portal now, under “My account”, and tell us.",
+        ),
+    ),
+}
+
+IN_PORTUGUESE: Mapping[MailKind, Words] = {
+    MailKind.ACTIVATION: Words(
+        subject="Ative a sua conta – {institution}",
+        happened=(
+            "Criámos uma conta para si no nosso portal.",
+            "Para a usar, escolha uma palavra-passe. Precisa de duas coisas: desta ligação e do "
+            "código em papel que recebeu na nossa receção.",
+        ),
+        label="Escolher a palavra-passe",
+        todo=(
+            "A ligação funciona uma só vez, até {until}.",
+            "Se já não funcionar, ou se não tiver o código, peça ajuda na nossa receção e leve o "
+            "seu documento de identificação.",
+        ),
+        caution=(
+            "Se não nos conhece ou não esperava esta mensagem, apague-a: sem o código da receção "
+            "ninguém consegue usar a ligação.",
+        ),
+    ),
+    MailKind.RESET: Words(
+        subject="Escolha uma nova palavra-passe",
+        happened=(
+            "Recebemos um pedido de nova palavra-passe para a sua conta no nosso portal.",
+            "Se foi feito por si, abra esta ligação para a escolher.",
+        ),
+        label="Escolher uma nova palavra-passe",
+        todo=(
+            "A página pede mais uma prova de que é mesmo a pessoa certa: um código da sua "
+            "aplicação, um dos seus códigos de recuperação ou, se não tiver nenhum deles, um "
+            "código da nossa receção.",
+            "A ligação funciona uma só vez, até {until}.",
+        ),
+        caution=(
+            "Se não fez este pedido, não precisa de fazer nada: a sua palavra-passe continua a "
+            "mesma e a ligação, só por si, não altera nada. Se receber muitas mensagens destas, "
+            "avise-nos.",
+        ),
+    ),
+    MailKind.EMAIL_CONFIRM: Words(
+        subject="Confirme o seu endereço de email",
+        happened=("Pediu-nos que passássemos a escrever-lhe para este endereço.",),
+        label="Confirmar este endereço",
+        todo=(
+            "Poderá ter de iniciar sessão primeiro: só o titular da conta o pode confirmar.",
+            "A ligação funciona uma só vez, até {until}.",
+            "Enquanto não o confirmar, continuamos a escrever para o endereço antigo.",
+        ),
+        caution=("Se não fez este pedido, apague esta mensagem: nada será alterado.",),
+    ),
+    MailKind.EMAIL_REQUESTED: Words(
+        subject="Foi pedido outro endereço de email",
+        happened=(
+            "No dia {when}, alguém com sessão iniciada na sua conta no nosso portal pediu que "
+            "passássemos a escrever para outro endereço de email em vez deste.",
+            "O pedido só conta depois de confirmado a partir desse endereço.",
+        ),
+        todo=(
+            "Se foi feito por si, não há nada a fazer aqui: abra a mensagem que enviámos para o "
+            "novo endereço.",
+        ),
+        caution=(
+            "Se não foi por si, outra pessoa consegue usar a sua conta. Inicie sessão, altere a "
+            "palavra-passe e anule o pedido em «A minha conta». Ou avise-nos já.",
+        ),
+    ),
+    MailKind.EMAIL_BY_STAFF: Words(
+        subject="O seu endereço de email vai ser alterado",
+        happened=(
+            "Foi pedida aos nossos serviços a alteração do endereço de email da sua conta no nosso "
+            "portal, e duas pessoas concordaram com ela.",
+            "A alteração será feita no dia {at}. Até lá escrevemos para este endereço.",
+        ),
+        todo=("Se o pedido foi seu, não precisa de fazer nada.",),
+        caution=(
+            "Se o pedido não foi seu, anule-o antes disso: inicie sessão e escolha «A minha "
+            "conta». Ou avise-nos.",
+        ),
+    ),
+    MailKind.EMAIL_CHANGED: Words(
+        subject="O seu endereço de email foi alterado",
+        happened=(
+            "O endereço de email da sua conta no nosso portal foi alterado no dia {when}. Esta "
+            "mensagem segue para o endereço antigo e para o novo.",
+        ),
+        todo=("Se o pedido foi seu, não precisa de fazer nada.",),
+        caution=("Se o pedido não foi seu, avise-nos já.",),
+    ),
+    MailKind.PASSWORD_CHANGED: Words(
+        subject="A sua palavra-passe foi alterada",
+        happened=("A palavra-passe da sua conta no nosso portal foi alterada no dia {when}.",),
+        todo=(_NADA_A_FAZER,),
+        caution=(_AVISE_NOS,),
+    ),
+    MailKind.SECOND_FACTOR_ADDED: Words(
+        subject="Foi acrescentado um segundo passo ao seu início de sessão",
+        happened=(
+            "No dia {when}, foi acrescentado um segundo passo ao início de sessão na sua conta no "
+            "nosso portal.",
+            "O que foi acrescentado: {factor}.",
+        ),
+        todo=(_NADA_A_FAZER,),
+        caution=(_AVISE_NOS,),
+    ),
+    MailKind.SECOND_FACTOR_REMOVED: Words(
+        subject="Foi retirado um segundo passo do seu início de sessão",
+        happened=(
+            "No dia {when}, foi retirado um segundo passo do início de sessão na sua conta no "
+            "nosso portal.",
+            "O que foi retirado: {factor}.",
+        ),
+        todo=(_NADA_A_FAZER,),
+        caution=(_AVISE_NOS,),
+    ),
+    MailKind.RECOVERY_CODES_MADE: Words(
+        subject="Foram criados novos códigos de recuperação",
+        happened=(
+            "No dia {when}, foram criados novos códigos de recuperação para a sua conta no nosso "
+            "portal. Os anteriores deixaram de funcionar.",
+        ),
+        todo=(_NADA_A_FAZER,),
+        caution=(_AVISE_NOS,),
+    ),
+    MailKind.RECOVERY_CODE_USED: Words(
+        subject="Foi usado um código de recuperação",
+        happened=(
+            "No dia {when}, foi usado um dos códigos de recuperação da sua conta no nosso portal. "
+            "Esse código não volta a funcionar.",
+            "Códigos que ainda tem: {left}.",
+        ),
+        todo=("Se foi usado por si e restam poucos, crie novos em «A minha conta».",),
+        caution=(_AVISE_NOS,),
+    ),
+    MailKind.ROLES_CHANGED: Words(
+        subject="O que pode fazer no nosso portal mudou",
+        happened=(
+            "No dia {when}, foi alterado o que pode fazer no nosso portal.",
+            "Função acrescentada: {added}.",
+            "Função retirada: {removed}.",
+        ),
+        todo=("Poderá ter de iniciar sessão de novo.",),
+        caution=("Se isto lhe parece errado, avise-nos.",),
+    ),
+    MailKind.ACCOUNT_SUSPENDED: Words(
+        subject="A sua conta foi suspensa",
+        happened=(
+            "A sua conta no nosso portal foi suspensa no dia {when}. Enquanto estiver suspensa, "
+            "ninguém pode iniciar sessão com ela. Nada do que guardamos sobre si se perde.",
+        ),
+        caution=("Se não sabe porquê, pergunte-nos.",),
+    ),
+    MailKind.ACCOUNT_REINSTATED: Words(
+        subject="A sua conta pode voltar a ser usada",
+        happened=("A suspensão da sua conta no nosso portal terminou no dia {when}.",),
+        todo=("Pode iniciar sessão como antes.",),
+        caution=("Se não esperava esta mensagem, avise-nos.",),
+    ),
+    MailKind.MANY_FAILURES: Words(
+        subject="Muitas tentativas falhadas de iniciar sessão",
+        happened=(
+            "Nos últimos tempos, falharam muitas tentativas de iniciar sessão na sua conta no "
+            "nosso portal.",
+            "Número de tentativas: {count}.",
+        ),
+        todo=(
+            "Se foram suas, espere alguns minutos antes de tentar de novo. Se se esqueceu da "
+            "palavra-passe, peça uma nova na página de início de sessão ou na nossa receção.",
+        ),
+        caution=(
+            "Se não foram suas, alguém pode estar a tentar adivinhar a sua palavra-passe. Nenhuma "
+            "destas tentativas abriu a sua conta. Um segundo passo, que pode criar em «A minha "
+            "conta», torna-a mais segura. Se isto o preocupa, avise-nos.",
+        ),
+    ),
+    MailKind.SECOND_STEP_FAILED: Words(
+        subject="Alguém pode saber a sua palavra-passe",
+        happened=(
+            "Nos últimos tempos, alguém indicou corretamente a sua palavra-passe no nosso portal "
+            "e, a seguir, códigos errados.",
+            "Número de códigos: {count}.",
+        ),
+        todo=(
+            "Se foram introduzidos por si, verifique se o relógio do seu telemóvel se acerta "
+            "automaticamente, ou use um dos seus códigos de recuperação.",
+        ),
+        caution=(
+            "Se não foram, alguém sabe a sua palavra-passe. Nenhuma destas tentativas abriu a sua "
+            "conta. Altere já a palavra-passe no nosso portal, em «A minha conta», e avise-nos.",
+        ),
+    ),
+}
+
+FRAMES: Mapping[str, Frame] = {"en": ENGLISH, "pt": PORTUGUESE}
+WORDS: Mapping[str, Mapping[MailKind, Words]] = {"en": IN_ENGLISH, "pt": IN_PORTUGUESE}
