@@ -441,7 +441,6 @@ def test_the_desk_asks_who_one_is(portal, clock, page):
     assert "/account/confirm" in clerk.get(path, status=303).location
     for _turn in range(2):
         clock.forward(minutes=10)
-        clerk.get("/help")
         clerk.get("/patients", status=200)
     assert "/account/confirm" in clerk.post(path, {}, status=303).location
 
