@@ -277,7 +277,7 @@ class Search:
         for browser in list(self.browsers.values()):
             for approval, person in waiting:
                 shown = browser.get(f"/approvals/{approval}", expect_errors=True)
-                if "approve" not in shown.forms:
+                if shown.status_int != 200 or "approve" not in shown.forms:
                     continue
                 seen = shown.forms["approve"]["seen"].value
                 fields = {"checked": "true", "seen": seen}
