@@ -251,7 +251,7 @@ def test_strangers_add_nothing(portal):
         {"flags": PRESENT},
         {"flags": HONEST | 0x80},
         {"challenge": "A" * 43},
-        {"private": Authenticator()._new_key()},
+        pytest.param({"private": Authenticator()._new_key()}, id="another private key"),
         {"user_handle": None},
         {"user_handle": b"0" * 16},
         {"type": "webauthn.create"},
