@@ -172,7 +172,7 @@ def tenant() -> None:
 @click.pass_obj
 def tenant_check(context: Context) -> None:
     """Check every tenant file, and what it names for mail; says every mistake at once."""
-    from medportal.ops.tenants import mail_state
+    from medportal.ops.tenants import mail_server, mail_state
 
     tenants = context.settings().tenants.values()
     context.show(
@@ -183,6 +183,7 @@ def tenant_check(context: Context) -> None:
                 "hosts": ", ".join(t.hostnames),
                 "state": "ok",
                 "mail": mail_state(t),
+                "mail_server": mail_server(t),
             }
             for t in tenants
         ],
@@ -490,6 +491,23 @@ def create_admin(
     made = register_admin(tenant, database, number, person, birth_date, utcnow(), email=email)
     row = {"tenant": name, "activation_code": made.code, "link_mailed": made.mail_sent}
     context.show([row], "Admin")
+
+
+@main.group()
+def sessions() -> None:
+    """Sessions of people who are signed in."""
+
+
+@sessions.command("end")
+@click.argument("name")
+@click.option("--reason", required=True, help="A short code, such as stolen-device.")
+@click.pass_obj
+def sessions_end(context: Context, name: str, reason: str) -> None:
+    """Sign everybody of an institution out; they can sign in again at once."""
+    from medportal.ops.sessions import end_all_sessions
+
+    ended = end_all_sessions(_database(context.settings(), name), reason, utcnow())
+    context.show([{"tenant": name, "ended": ended}], "Sessions")
 
 
 @main.group()

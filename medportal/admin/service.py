@@ -46,13 +46,19 @@ class RoleAdded:
 class StaffRegistered:
     """What came of registering somebody as staff.
 
+    ``note`` says why somebody new was registered; of whoever was known there is none.
     ``welcome`` is there for somebody new who waits for no second person.
     """
 
     person_id: str
-    created: bool
+    note: Noted | None
     roles: tuple[RoleAdded, ...]
     welcome: codes.Welcome | None
+
+    @property
+    def created(self) -> bool:
+        """Tell whether the person is new here."""
+        return self.note is not None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -84,13 +90,12 @@ def register_staff(
     """
     with session.begin_nested():
         person_id, created = _find_or_add(session, tenant, number, profile, why, now)
-        if created:
-            _note(session, person_id, Action.ACCOUNT_CREATED, why, now)
+        note = _note(session, person_id, Action.ACCOUNT_CREATED, why, now) if created else None
         added = _add_new_roles(session, tenant, person_id, roles, why, now)
     welcome = None
     if created and all(role.asked is None for role in added):
         welcome = codes.welcome(session, tenant, person_id, now, by=why.by, made=made)
-    return StaffRegistered(person_id, created, added, welcome)
+    return StaffRegistered(person_id, note, added, welcome)
 
 
 def _find_or_add(

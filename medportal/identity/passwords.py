@@ -5,8 +5,8 @@ normalised before hashing); OWASP ASVS 5.0, chapter V6.2. A password is taken ex
 was typed: nothing is cut off, no letter changes its case.
 
 Each argon2 takes the memory that the tenant's file names. Of many at once in a process only
-:data:`AT_ONCE` are under way, and the others wait: for as many as there are threads of the
-server, which is bounded. More would take memory and finish no sooner.
+:data:`AT_ONCE` are under way, those of codes included, and the others wait: for as many as
+there are threads of the server, which is bounded. More would take memory and finish no sooner.
 """
 
 import os
@@ -27,9 +27,10 @@ from medportal.tenancy.tenant import PasswordPolicy
 MAXIMUM_LENGTH = 256
 #: What is longer than this as it was typed is not even looked at.
 _MAXIMUM_TYPED = 4 * MAXIMUM_LENGTH
-#: How many passwords one process hashes or compares at a time.
+#: How many passwords and codes one process hashes or compares at a time.
 AT_ONCE = 2 * (os.cpu_count() or 1)
-_turns = BoundedSemaphore(AT_ONCE)
+#: Whoever calls argon2 holds one of these meanwhile, and never a second one.
+TURNS = BoundedSemaphore(AT_ONCE)
 
 
 @cache
@@ -71,7 +72,7 @@ def method_of(policy: PasswordPolicy, password: str) -> Method:
 
 def hash_password(policy: PasswordPolicy, password: str) -> str:
     """Return the argon2id hash of a password, salt and parameters within."""
-    with _turns:
+    with TURNS:
         return _hasher(policy).hash(_bytes(password))
 
 
@@ -86,7 +87,7 @@ def verify_password(policy: PasswordPolicy, stored: str | None, password: str) -
     if length_of(password) > MAXIMUM_LENGTH:
         password = ""
     try:
-        with _turns:
+        with TURNS:
             _hasher(policy).verify(stored or nobodys, _bytes(password))
     except (VerificationError, InvalidHashError):
         return False

@@ -23,6 +23,7 @@ from medportal.core.reasons import Reason
 from medportal.identity.errors import CodeRefused, TooManyCodes
 from medportal.identity.models import RecoveryCode
 from medportal.identity.notices import notify
+from medportal.identity.passwords import TURNS
 from medportal.mail.kinds import MailKind
 
 COUNT = 10
@@ -164,13 +165,14 @@ def use_code(session: Session, person_id: str, hashed: bytes, now: datetime) -> 
 
 def _hash(person_id: str, code: str, salt: bytes) -> bytes:
     secret = "\0".join(("medportal recovery code", person_id, code)).encode("ascii")
-    hashed = hash_secret_raw(
-        secret,
-        salt,
-        time_cost=_TIME_COST,
-        memory_cost=_MEMORY_KIB,
-        parallelism=1,
-        hash_len=_HASH_BYTES,
-        type=Type.ID,
-    )
+    with TURNS:
+        hashed = hash_secret_raw(
+            secret,
+            salt,
+            time_cost=_TIME_COST,
+            memory_cost=_MEMORY_KIB,
+            parallelism=1,
+            hash_len=_HASH_BYTES,
+            type=Type.ID,
+        )
     return salt + hashed

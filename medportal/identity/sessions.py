@@ -256,6 +256,14 @@ def end_sessions(session: Session, person_id: str, *, but: str | None = None) ->
     return cast("CursorResult[Any]", session.execute(query)).rowcount
 
 
+def end_everybodys_sessions(session: Session) -> int:
+    """End every session of the institution; return how many.
+
+    Those that wait for a second factor go too: somebody may have a stolen password.
+    """
+    return cast("CursorResult[Any]", session.execute(delete(LoginSession))).rowcount
+
+
 def forget_stale_sessions(session: Session, tenant: Tenant, now: datetime) -> int:
     """Delete sessions that are over for everybody; return how many.
 

@@ -21,6 +21,16 @@ def mail_state(tenant: Tenant) -> str:
     return "; ".join(problems) or "ok"
 
 
+def mail_server(tenant: Tenant) -> str:
+    """Return where mail goes and how TLS begins there; empty where none is sent.
+
+    Who signs in at the server, and with what, is left out.
+    """
+    if tenant.mail is None:
+        return ""
+    return f"{tenant.mail.server} ({'TLS' if tenant.mail.implicit_tls else 'STARTTLS'})"
+
+
 def _password_problems(mail: Mail) -> list[str]:
     if not mail.password_file:
         return []

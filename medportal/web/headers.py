@@ -51,7 +51,8 @@ ALWAYS = {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-STRICT_TRANSPORT = "max-age=63072000"
+# Two years, and for names below too: one without HTTPS could set cookies for the portal's name.
+STRICT_TRANSPORT = "max-age=63072000; includeSubDomains"
 KEEP_FOR_A_YEAR = "public, max-age=31536000, immutable"
 
 

@@ -447,6 +447,7 @@ def test_withdrawing_ones_own_request(portal, second):
     assert "withdraw" not in second.get(path).forms
     stranger = second.post(path, {"__formid__": "withdraw"}, expect_errors=True)
     assert stranger.status_int == 422 and state(person) == ["waiting"]
+    assert last(person, Action.APPROVAL_WITHDRAWN).outcome is Outcome.DENIED
     admin = portal.signed_in("admin")
     assert decide(admin, path, "withdraw").status_int == 303
     assert state(person) == ["withdrawn"]

@@ -226,6 +226,11 @@ def test_the_page_says_what_it_is_and_is_empty_at_first(portal):
     assert page.headers["Cache-Control"].startswith("no-store")
 
 
+def test_the_page_is_found_from_where_one_signs_in(portal):
+    page = portal.browser("laboratory").get("/sign-in").click("Emails of the demonstration")
+    assert page.request.path == "/demonstration/mail"
+
+
 @pytest.mark.parametrize(
     "name", ["x", "..%2Fpassword", "0" * 18, f"{'0' * 18}-{'0' * 32}", "%00", "a" * 5000]
 )
@@ -270,4 +275,5 @@ def test_an_institution_that_is_no_demonstration_has_no_such_page(portal, tmp_pa
         # As for any page that is not there.
         assert answer.status_int == 303
         assert answer.headers["Location"].endswith(f"/sign-in?next={quote(path, safe='')}")
+    assert "/demonstration/mail" not in app.get("/sign-in").text
     app.app.registry["tenants"].dispose()

@@ -79,6 +79,16 @@ def test_a_change_ends_other_sessions_renews_this_one_and_is_told(someone):
     assert someone.give_password(someone.browser(), OTHER).status_int == 303
 
 
+@at_one
+def test_the_browser_stays_known_so_that_strangers_keep_nobody_waiting(someone):
+    here, stranger = someone.signed_in(), someone.browser()
+    assert change(here, LONG, OTHER).status_int == 303
+    here.post("/sign-out", {})
+    answers = [someone.give_password(stranger, "wrong").status_int for _try in range(6)]
+    assert answers[-1] == 429
+    assert someone.give_password(here, OTHER).status_int == 303
+
+
 def test_the_audit_log_says_that_it_was_changed_and_not_to_what(someone):
     change(someone.signed_in(), LONG, OTHER)
     event = next(event for event in someone.events() if event.action == "password-changed")

@@ -677,6 +677,8 @@ def test_registering_somebody_in_a_harmless_role(portal):
         assert session.get(Account, person).password_hash is None
     created = [e for e in events_of(portal, Action.ACCOUNT_CREATED) if e.object == person]
     assert [e.reasons for e in created] == [("new-duty",)]
+    # As of every deed: the log pins what was written of it.
+    assert [set(e.details) for e in created] == [{"note", "commitment"}]
 
 
 def test_registering_somebody_in_a_guarded_role(portal):

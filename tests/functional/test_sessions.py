@@ -1,11 +1,16 @@
 """The list of one's sessions, ending them, and what acts on them at the next request."""
 
+import json
 from datetime import timedelta
 
 import pytest
+from click.testing import CliRunner
 from functional_helpers import page_text
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from medportal.audit.events import Action, Event
+from medportal.audit.models import AuditEvent
+from medportal.cli import main
 from medportal.core.clock import utcnow
 from medportal.identity.models import Account, AccountStatus, LoginSession, RoleGrant
 
@@ -176,3 +181,62 @@ def test_looking_at_ones_sessions_takes_a_fresh_proof(portal):
         browser.post("/account/sessions/end-others", {}, status=303),
     ):
         assert "/account/confirm" in answer.location
+
+
+@pytest.fixture
+def command(portal, tmp_path):
+    """Give a function that runs the command line on this installation."""
+    ini = tmp_path / "portal.ini"
+    lines = (f"{name} = {value}" for name, value in portal.raw.items())
+    ini.write_text("\n".join(["[app:main]", "use = egg:medportal", *lines]), "utf-8")
+    return lambda *words: CliRunner().invoke(main, ["--config", str(ini), "--json", *words])
+
+
+def count_of(portal, tenant):
+    with portal.session(tenant) as session:
+        return session.scalar(select(func.count()).select_from(LoginSession))
+
+
+def ends_of(portal, tenant):
+    """Return the events of sessions that were ended, oldest first."""
+    query = select(AuditEvent.body).where(AuditEvent.action == Action.SESSION_ENDED)
+    with portal.session(tenant) as session:
+        bodies = session.scalars(query.order_by(AuditEvent.at, AuditEvent.id))
+        return [Event.from_bytes(body) for body in bodies]
+
+
+def test_one_command_signs_everybody_of_one_institution_out(portal, command):
+    browsers = [portal.signed_in("porter"), from_elsewhere(portal, "volunteer")]
+    other = portal.signed_in("auditor", "laboratory")
+    count, before = count_of(portal, "hospital"), ends_of(portal, "laboratory")
+    said = command("sessions", "end", "hospital", "--reason", "stolen-device")
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout) == {"tenant": "hospital", "ended": count}
+    assert count_of(portal, "hospital") == 0 < count
+    for browser in browsers:
+        assert "/sign-in" in browser.get("/account/sessions", status=303).location
+    other.get("/account/sessions", status=200)
+    assert ends_of(portal, "laboratory") == before
+    event = ends_of(portal, "hospital")[-1]
+    assert event.actor == "process:command-line"
+    assert event.details == {"by": "command-line", "count": count, "reason": "stolen-device"}
+    portal.signed_in("porter").get("/account/sessions", status=200)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hospital", "--reason", "They were rude to Ana"),
+        ("hospital", "--reason", ""),
+        ("hospital", "--reason", "x" * 65),
+        ("hospital",),
+        ("elsewhere", "--reason", "test"),
+        ("--reason", "test"),
+    ],
+)
+def test_what_names_no_institution_or_reason_ends_nothing(portal, command, words):
+    browser = portal.signed_in("porter")
+    said = command("sessions", "end", *words)
+    assert said.exit_code == 2
+    assert isinstance(said.exception, SystemExit)
+    browser.get("/account/sessions", status=200)

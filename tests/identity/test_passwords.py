@@ -7,6 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from medportal.core.identity import Method
+from medportal.identity import codes, recovery
 from medportal.identity.errors import WeakPassword
 from medportal.identity.passwords import (
     AT_ONCE,
@@ -195,34 +196,42 @@ def test_all_of_a_long_password_counts():
 
 
 def test_only_so_many_are_hashed_at_a_time(monkeypatch):
-    """A flood of sign-ins waits in line; it does not take the memory of the machine."""
+    """A flood of sign-ins and codes waits in line; it does not take the memory of the machine."""
     under_way, most, lock = set(), [], threading.Lock()
-
-    def slow(number):
-        with lock:
-            under_way.add(number)
-            most.append(len(under_way))
-        together.wait(0.05)
-        with lock:
-            under_way.discard(number)
-
     together = threading.Event()
+
+    def slowed(real):
+        def hashing(*given, **named):
+            number = threading.get_ident()
+            with lock:
+                under_way.add(number)
+                most.append(len(under_way))
+            together.wait(0.05)
+            with lock:
+                under_way.discard(number)
+            return real(*given, **named)
+
+        return hashing
+
     stored = hash_password(CHEAP, GOOD)
     for name in ("hash", "verify"):
-        real = getattr(PasswordHasher, name)
-
-        def slowed(self, *given, real=real):
-            slow(threading.get_ident())
-            return real(self, *given)
-
-        monkeypatch.setattr(PasswordHasher, name, slowed)
-    work = [lambda: hash_password(CHEAP, GOOD), lambda: verify_password(CHEAP, stored, GOOD)]
-    threads = [threading.Thread(target=work[n % 2]) for n in range(4 * AT_ONCE)]
+        monkeypatch.setattr(PasswordHasher, name, slowed(getattr(PasswordHasher, name)))
+    for module in (codes, recovery):
+        monkeypatch.setattr(module, "_MEMORY_KIB", 8)
+        monkeypatch.setattr(module, "hash_secret_raw", slowed(module.hash_secret_raw))
+    work = [
+        lambda: hash_password(CHEAP, GOOD),
+        lambda: verify_password(CHEAP, stored, GOOD),
+        codes.make_code,
+        lambda: recovery.make_codes("p" * 32),
+    ]
+    threads = [threading.Thread(target=work[n % len(work)]) for n in range(4 * AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(most) >= 4 * AT_ONCE and max(most) <= AT_ONCE
+    assert len(most) == AT_ONCE * (3 + recovery.COUNT)
+    assert max(most) <= AT_ONCE
 
 
 def test_a_password_that_does_not_fit_gives_its_turn_back():

@@ -38,7 +38,7 @@ def test_answers_of_the_outer_tweens_are_protected_too(app: Any, method: str) ->
 
 def test_transport_security_only_where_set(make_app: Any) -> None:
     headers = make_app({"medportal.hsts": "true"}).get("/help").headers
-    assert headers["Strict-Transport-Security"] == "max-age=63072000"
+    assert headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
 
 
 def test_no_page_has_inline_script_or_style(app: Any) -> None:

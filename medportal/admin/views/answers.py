@@ -1,30 +1,22 @@
-"""What the pages about people share: whom a page is about, and carrying out a deed."""
+"""What the pages about people share: whom a page is about, its events, and codes handed over.
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+Carrying out what an administrator decides is in :mod:`medportal.admin.views.deed`.
+"""
 
-from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
+from typing import Any
+
+from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 
-from medportal.admin import words
 from medportal.admin.approvals import Asked
-from medportal.admin.errors import ApprovalRefused
 from medportal.admin.models import ApprovalKind
-from medportal.audit.events import Action, Outcome
+from medportal.audit.events import Action
 from medportal.core.ids import is_id
 from medportal.core.reasons import Reason
 from medportal.identity import codes, directory
-from medportal.identity.accounts import Noted, Why
+from medportal.identity.accounts import Noted
 from medportal.identity.directory import PersonDetails
-from medportal.identity.errors import AccountRefused
 from medportal.identity.fresh import require_fresh
-from medportal.web.flash import flash
-from medportal.web.forms import Form
-from medportal.web.i18n import _
-
-Done = TypeVar("Done")
-#: What to say where one administrator alone is not enough.
-WAITS = _("A colleague has to approve this now. It waits on the page of approvals.")
 
 
 def person_of(request: Request) -> PersonDetails:
@@ -46,35 +38,6 @@ def subject_of(request: Request) -> PersonDetails:
 def patient_id(person: PersonDetails) -> str | None:
     """Return the patient whom an event concerns, so that it is found under them too."""
     return person.id if person.is_patient else None
-
-
-def carry_out(
-    request: Request,
-    person: PersonDetails,
-    form: Form,
-    action: Action,
-    deed: Callable[[Why, dict[str, Any]], Done],
-) -> Done | None:
-    """Do what a form asks for; ``None`` if it has to be shown, or shown again.
-
-    What is refused is audited with its reason, and said in words.
-    """
-    values = form.validate(request.POST.items()) if request.method == "POST" else None
-    if values is None:
-        return None
-    why = Why(request.identity.person_id, Reason(values["reason"]), values["note"])
-    try:
-        return deed(why, values)
-    except (AccountRefused, ApprovalRefused) as error:
-        request.audit(
-            action,
-            Outcome.DENIED,
-            object=person.id,
-            patient=patient_id(person),
-            reasons=[error.reason],
-        )
-        form.fail(None, words.REFUSALS[error.reason])
-        return None
 
 
 def audit_deed(
@@ -109,12 +72,6 @@ def audit_request(
         kind=str(kind),
         **details,
     )
-
-
-def back_to(request: Request, person_id: str, message: Any) -> HTTPSeeOther:
-    """Say what was done, on the page of the person."""
-    flash(request, message, "ok")
-    return HTTPSeeOther(request.route_path("person", person=person_id))
 
 
 def code_beforehand(request: Request) -> codes.FreshCode | None:

@@ -36,6 +36,12 @@ ACTIONS = {
     ApprovalKind.CHANGE_EMAIL: Action.EMAIL_CHANGE_REQUESTED,
     ApprovalKind.ISSUE_CODE: Action.CODE_ISSUED,
 }
+#: The event of a form of a request, by the form's name.
+DECISIONS = {
+    "approve": Action.APPROVAL_GRANTED,
+    "refuse": Action.APPROVAL_REFUSED,
+    "withdraw": Action.APPROVAL_WITHDRAWN,
+}
 
 
 @view_config(
@@ -163,7 +169,7 @@ def _decide(
                 return _approve(request, shown, person, made, values["seen"])
     except ApprovalRefused as error:
         request.audit(
-            Action.APPROVAL_REFUSED if name == "refuse" else Action.APPROVAL_GRANTED,
+            DECISIONS[name],
             Outcome.DENIED,
             object=person.id,
             patient=patient_id(person),

@@ -8,27 +8,17 @@ from pyramid.view import view_config
 
 from medportal.admin import service, words
 from medportal.admin.approvals import Asked
-from medportal.admin.forms_deeds import deed_schema, new_email_node, role_node
+from medportal.admin.forms_deeds import new_email_node, role_node
 from medportal.admin.models import ApprovalKind
-from medportal.admin.views.answers import (
-    WAITS,
-    audit_deed,
-    audit_request,
-    back_to,
-    carry_out,
-    code_beforehand,
-    handed_over,
-    subject_of,
-)
+from medportal.admin.views.answers import audit_deed, code_beforehand, handed_over, subject_of
+from medportal.admin.views.deed import new_deed
 from medportal.audit.events import Action
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 from medportal.identity import codes, email_change, powers
 from medportal.identity.directory import PersonDetails
 from medportal.tenancy.tenant import Role
-from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _, translate
-from medportal.web.limits import posted_text
 
 PAGE = "medportal.admin:templates/deed.pt"
 GIVEN = (Reason.NEW_DUTY, Reason.PERSON_ASKED, Reason.CORRECTION)
@@ -45,21 +35,16 @@ def add_role(request: Request) -> Any:
     """Give somebody a role, or ask a colleague to agree to it."""
     person = subject_of(request)
     choices = role_choices(request, powers.grantable_roles(request.tenant), person.role_ids)
-    form = _form(request, GIVEN, _("Add this role"), role_node(choices))
-    added = carry_out(
-        request,
-        person,
-        form,
-        Action.ROLES_CHANGED,
+    deed = new_deed(
+        request, person, Action.ROLES_CHANGED, GIVEN, _("Add this role"), role_node(choices)
+    )
+    added = deed.carry_out(
         lambda why, values: service.add_role(
             request.db, request.tenant, person.id, values["role"], why, request.now
         ),
     )
     if added is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Add a role"),
             _("The person is signed out everywhere, so that the new role counts from the start."),
             _(
@@ -71,10 +56,8 @@ def add_role(request: Request) -> Any:
             or (None if choices else _("This person holds every role that there is.")),
         )
     if added.asked:
-        audit_request(request, person, added.asked, ApprovalKind.GRANT_ROLE, role=added.role)
-        return back_to(request, person.id, WAITS)
-    audit_deed(request, person, Action.ROLES_CHANGED, added.note, added=added.role)
-    return back_to(request, person.id, _("The role has been added."))
+        return deed.waits(added.asked, ApprovalKind.GRANT_ROLE, role=added.role)
+    return deed.done(added.note, _("The role has been added."), added=added.role)
 
 
 @view_config(route_name="person-role-remove", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
@@ -83,49 +66,48 @@ def remove_role(request: Request) -> Any:
     person = subject_of(request)
     held = [role for role in sorted(person.role_ids) if powers.may_be_granted_here(role)]
     choices = [(role, words.role_words(request, role)) for role in held]
-    form = _form(request, TAKEN, _("Remove this role"), role_node(choices), danger=True)
-    note = carry_out(
+    deed = new_deed(
         request,
         person,
-        form,
         Action.ROLES_CHANGED,
-        lambda why, values: service.remove_role(
-            request.db, request.tenant, person.id, values["role"], why, request.now
-        ),
+        TAKEN,
+        _("Remove this role"),
+        role_node(choices),
+        danger=True,
     )
-    if note is None:
-        return _page(
-            request,
-            person,
-            form,
+    done = deed.carry_out(
+        lambda why, values: (
+            values["role"],
+            service.remove_role(
+                request.db, request.tenant, person.id, values["role"], why, request.now
+            ),
+        )
+    )
+    if done is None:
+        return deed.page(
             _("Remove a role"),
             _("The person is signed out everywhere, and what this role gave is over at once."),
             _("Patients whom the person looks after stay assigned until the ward clerk ends it."),
             nothing=None if choices else _("This person holds no role of staff."),
         )
-    audit_deed(request, person, Action.ROLES_CHANGED, note, removed=posted_text(request, "role"))
-    return back_to(request, person.id, _("The role has been removed."))
+    role, note = done
+    return deed.done(note, _("The role has been removed."), removed=role)
 
 
 @view_config(route_name="person-suspend", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def suspend(request: Request) -> Any:
     """Close an account until it is reinstated."""
     person = subject_of(request)
-    form = _form(request, CLOSED, _("Suspend this account"), danger=True)
-    note = carry_out(
-        request,
-        person,
-        form,
-        Action.ACCOUNT_SUSPENDED,
+    deed = new_deed(
+        request, person, Action.ACCOUNT_SUSPENDED, CLOSED, _("Suspend this account"), danger=True
+    )
+    note = deed.carry_out(
         lambda why, values: service.suspend(
             request.db, request.tenant, person.id, why, request.now
         ),
     )
     if note is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Suspend the account"),
             _("The person is signed out everywhere at once and cannot sign in."),
             _("Codes and links that were handed over or emailed stop working."),
@@ -135,86 +117,63 @@ def suspend(request: Request) -> Any:
             ),
             nothing=None if person.active else _("This account is suspended already."),
         )
-    audit_deed(request, person, Action.ACCOUNT_SUSPENDED, note)
-    return back_to(request, person.id, _("The account has been suspended."))
+    return deed.done(note, _("The account has been suspended."))
 
 
 @view_config(route_name="person-reinstate", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def reinstate(request: Request) -> Any:
     """Open a suspended account again."""
     person = subject_of(request)
-    form = _form(request, OPENED, _("Reinstate this account"))
-    note = carry_out(
-        request,
-        person,
-        form,
-        Action.ACCOUNT_REINSTATED,
+    deed = new_deed(request, person, Action.ACCOUNT_REINSTATED, OPENED, _("Reinstate this account"))
+    note = deed.carry_out(
         lambda why, values: service.reinstate(request.db, person.id, why, request.now),
     )
     if note is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Reinstate the account"),
             _("The person can sign in again, with the roles and the password of before."),
             nothing=_("This account is not suspended.") if person.active else None,
         )
-    audit_deed(request, person, Action.ACCOUNT_REINSTATED, note)
-    return back_to(request, person.id, _("The account can be used again."))
+    return deed.done(note, _("The account can be used again."))
 
 
 @view_config(route_name="person-sessions-end", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def end_sessions(request: Request) -> Any:
     """Sign somebody out everywhere."""
     person = subject_of(request)
-    form = _form(request, LOST, _("Sign out everywhere"), danger=True)
-    done = carry_out(
-        request,
-        person,
-        form,
-        Action.SESSION_ENDED,
+    deed = new_deed(
+        request, person, Action.SESSION_ENDED, LOST, _("Sign out everywhere"), danger=True
+    )
+    done = deed.carry_out(
         lambda why, values: service.end_sessions(request.db, person.id, why, request.now),
     )
     if done is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Sign this person out everywhere"),
             _("What the person has not saved is lost. They can sign in again at once."),
         )
     count, note = done
-    audit_deed(request, person, Action.SESSION_ENDED, note, by="staff", count=count)
-    return back_to(request, person.id, _("The person has been signed out everywhere."))
+    return deed.done(note, _("The person has been signed out everywhere."), by="staff", count=count)
 
 
 @view_config(route_name="person-link", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def resend_link(request: Request) -> Any:
     """Mail the link of the activation again."""
     person = subject_of(request)
-    form = _form(request, RENEWED, _("Send the email"))
-    note = carry_out(
-        request,
-        person,
-        form,
-        Action.LINK_REQUESTED,
+    deed = new_deed(request, person, Action.LINK_REQUESTED, RENEWED, _("Send the email"))
+    note = deed.carry_out(
         lambda why, values: service.resend_link(
             request.db, request.tenant, person.id, why, request.now
         ),
     )
     if note is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Send the activation email again"),
             _("The email goes to the address that the person has here. Older links stop working."),
             _("The code from the desk is needed besides. If it is lost, issue a new one."),
             nothing=_if_suspended(person) or _if_no_link_is_awaited(request, person),
         )
-    audit_deed(request, person, Action.LINK_REQUESTED, note)
-    return back_to(request, person.id, _("The email is on its way."))
+    return deed.done(note, _("The email is on its way."))
 
 
 @view_config(route_name="person-code", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
@@ -222,21 +181,14 @@ def new_code(request: Request) -> Any:
     """Issue a code for the desk, or ask a colleague to do it."""
     made = code_beforehand(request)
     person = subject_of(request)
-    form = _form(request, RENEWED, _("Issue a code"))
-    issued = carry_out(
-        request,
-        person,
-        form,
-        Action.CODE_ISSUED,
+    deed = new_deed(request, person, Action.CODE_ISSUED, RENEWED, _("Issue a code"))
+    issued = deed.carry_out(
         lambda why, values: service.new_code(
             request.db, request.tenant, person.id, why, request.now, made
         ),
     )
     if issued is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Issue a new code for the desk"),
             _("With the code the person chooses a password. An older code stops working."),
             *(
@@ -248,8 +200,7 @@ def new_code(request: Request) -> Any:
         )
     note, outcome = issued
     if isinstance(outcome, Asked):
-        audit_request(request, person, outcome, ApprovalKind.ISSUE_CODE)
-        return back_to(request, person.id, WAITS)
+        return deed.waits(outcome, ApprovalKind.ISSUE_CODE)
     audit_deed(request, person, Action.CODE_ISSUED, note)
     request.override_renderer = "medportal.admin:templates/code.pt"
     path = request.route_path("person", person=person.id)
@@ -264,23 +215,21 @@ def new_code(request: Request) -> Any:
 def change_email(request: Request) -> Any:
     """Ask a colleague to agree to another email address."""
     person = subject_of(request)
-    form = _form(
-        request, (Reason.PERSON_ASKED, Reason.CORRECTION), _("Ask for approval"), new_email_node()
-    )
-    asked = carry_out(
+    deed = new_deed(
         request,
         person,
-        form,
         Action.EMAIL_CHANGE_REQUESTED,
+        (Reason.PERSON_ASKED, Reason.CORRECTION),
+        _("Ask for approval"),
+        new_email_node(),
+    )
+    asked = deed.carry_out(
         lambda why, values: service.change_email(
             request.db, person.id, values["email"], why, request.now
         ),
     )
     if asked is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Change the email address"),
             _("Whoever can sign in changes the address themselves, on the page of their account."),
             _(
@@ -289,59 +238,55 @@ def change_email(request: Request) -> Any:
             ),
             nothing=_if_suspended(person),
         )
-    audit_request(request, person, asked, ApprovalKind.CHANGE_EMAIL)
-    return back_to(request, person.id, WAITS)
+    return deed.waits(asked, ApprovalKind.CHANGE_EMAIL)
 
 
 @view_config(route_name="person-email-cancel", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def cancel_email_change(request: Request) -> Any:
     """Call off a change of the address that was approved and has not happened yet."""
     person = subject_of(request)
-    form = _form(request, CALLED_OFF, _("Call the change off"), danger=True)
-    done = carry_out(
+    deed = new_deed(
         request,
         person,
-        form,
         Action.EMAIL_CHANGE_CANCELLED,
+        CALLED_OFF,
+        _("Call the change off"),
+        danger=True,
+    )
+    done = deed.carry_out(
         lambda why, _values: service.cancel_email_change(request.db, person.id, why, request.now),
     )
     if done is None:
         waiting = email_change.change_by_staff(request.db, person.id, request.now)
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Call off the change of the email address"),
             _("The address stays as it is. Another change has to be approved anew."),
             nothing=_if_suspended(person)
             or (None if waiting else _("No change of the address is waited for.")),
         )
     change_id, note = done
-    audit_deed(
-        request, person, Action.EMAIL_CHANGE_CANCELLED, note, change=change_id, **{"by-staff": 1}
-    )
-    return back_to(request, person.id, _("The change was called off."))
+    return deed.done(note, _("The change was called off."), change=change_id, **{"by-staff": 1})
 
 
 @view_config(route_name="person-second-factor", permission=Permission.PEOPLE_MANAGE, renderer=PAGE)
 def reset_second_factor(request: Request) -> Any:
     """Remove the second proof of somebody who has lost it, or ask a colleague to agree."""
     person = subject_of(request)
-    form = _form(request, LOST, _("Remove the second proof"), danger=True)
-    done = carry_out(
+    deed = new_deed(
         request,
         person,
-        form,
         Action.SECOND_FACTOR_REMOVED,
+        LOST,
+        _("Remove the second proof"),
+        danger=True,
+    )
+    done = deed.carry_out(
         lambda why, values: service.reset_second_factor(
             request.db, request.tenant, person.id, why, request.now
         ),
     )
     if done is None:
-        return _page(
-            request,
-            person,
-            form,
+        return deed.page(
             _("Remove the second proof"),
             _("App, passkeys and recovery codes stop working."),
             _("The password alone opens the account then."),
@@ -356,10 +301,8 @@ def reset_second_factor(request: Request) -> Any:
         )
     note, asked = done
     if asked:
-        audit_request(request, person, asked, ApprovalKind.RESET_SECOND_FACTOR)
-        return back_to(request, person.id, WAITS)
-    audit_deed(request, person, Action.SECOND_FACTOR_REMOVED, note, factor="all")
-    return back_to(request, person.id, _("The second proof has been removed."))
+        return deed.waits(asked, ApprovalKind.RESET_SECOND_FACTOR)
+    return deed.done(note, _("The second proof has been removed."), factor="all")
 
 
 def role_choices(
@@ -374,32 +317,6 @@ def _choice(request: Request, role: Role) -> str:
     if not powers.is_guarded(role):
         return name
     return translate(request, _("${role} (a colleague has to approve it)", mapping={"role": name}))
-
-
-def _form(
-    request: Request, reasons: Sequence[Reason], submit: Any, *first: Any, danger: bool = False
-) -> Form:
-    return make_form(request, deed_schema(reasons, *first), submit=submit, danger=danger)
-
-
-def _page(
-    request: Request,
-    person: PersonDetails,
-    form: Form,
-    title: Any,
-    *consequences: Any,
-    nothing: Any = None,
-) -> dict[str, Any]:
-    """Return what the page of a deed shows; ``nothing`` says why there is nothing to do."""
-    if person.id == request.identity.person_id:
-        nothing = words.REFUSALS[Reason.OWN_ACCOUNT]
-    return {
-        "person": person,
-        "form": form,
-        "title": title,
-        "consequences": consequences,
-        "nothing": nothing,
-    }
 
 
 def _if_suspended(person: PersonDetails) -> Any:

@@ -138,8 +138,8 @@ def _receipt(request: Request, done: service.StaffRegistered) -> dict[str, Any]:
             audit_request(request, person, added.asked, ApprovalKind.GRANT_ROLE, role=added.role)
         else:
             audit_deed(request, person, Action.ROLES_CHANGED, added.note, added=added.role)
-    if done.created:
-        request.audit(Action.ACCOUNT_CREATED, object=person.id, reasons=[Reason.NEW_DUTY])
+    if done.note:
+        audit_deed(request, person, Action.ACCOUNT_CREATED, done.note)
     if done.welcome and done.welcome.code:
         request.audit(Action.CODE_ISSUED, object=person.id, reasons=[Reason.NEW_DUTY])
     request.override_renderer = "medportal.admin:templates/person_registered.pt"

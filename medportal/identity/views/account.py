@@ -17,6 +17,7 @@ from medportal.identity.forms.password import password_schema
 from medportal.identity.passwords import hash_password, method_of
 from medportal.identity.sessions import OpenSession
 from medportal.identity.views.answers import refuse_throttled, throttled, weak_words
+from medportal.identity.views.own_browser import remember_browser
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _
@@ -90,4 +91,8 @@ def _renewed(request: Request, login: OpenSession, password: str) -> Response:
     headers = signing_in.renew(request, login, method, confirmed=confirmed)
     request.audit(Action.PASSWORD_CHANGED, object=login.id)
     flash(request, _("Your password has been changed. Other devices were signed out."), "ok")
-    return HTTPSeeOther(request.route_path("account"), headers=headers)
+    answer = HTTPSeeOther(request.route_path("account"), headers=headers)
+    # What this browser was known by ended with the old password: unless it gets anew what a
+    # sign-in gives, whoever fails behind the same address keeps its owner waiting.
+    remember_browser(request, answer, login.person_id)
+    return answer

@@ -29,15 +29,18 @@ def weak_words(request: Request, error: WeakPassword) -> Any:
     return WEAK[error.code] % {"minimum": error.minimum}
 
 
+def wait_words(seconds: int) -> str:
+    """Return how long to wait before the next try, in words."""
+    words: str = _(
+        "Too many tries. Please wait ${seconds} seconds and try again.",
+        mapping={"seconds": seconds},
+    )
+    return words
+
+
 def throttled(request: Request, form: Any, seconds: int) -> dict[str, Any]:
     """Show the form again and say how long to wait."""
-    form.fail(
-        None,
-        _(
-            "Too many tries. Please wait ${seconds} seconds and try again.",
-            mapping={"seconds": seconds},
-        ),
-    )
+    form.fail(None, wait_words(seconds))
     request.response.status_int = 429
     request.response.headers["Retry-After"] = str(seconds)
     return {"form": form}

@@ -9,20 +9,16 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import view_config
 
-from medportal.audit.events import Action, Outcome
+from medportal.audit.events import Action
 from medportal.core.identity import Method
 from medportal.core.permissions import Permission
-from medportal.core.reasons import Reason
-from medportal.identity.errors import LastSecondFactor, Throttled, WrongPassword
-from medportal.identity.factors import remove_factor, roles_that_require, second_factors
+from medportal.identity.factors import second_factors
 from medportal.identity.forms.passkeys import passkey_name_schema
-from medportal.identity.forms.second_factor import removal_schema
 from medportal.identity.fresh import require_fresh
 from medportal.identity.passkeys import PasskeyLine, find_passkey, passkeys_of, remove, rename
-from medportal.identity.views.answers import throttled
-from medportal.identity.views.own_password import check_own_password, is_long
+from medportal.identity.views.removal import Removal, carry_out, removal_page
 from medportal.web.flash import flash
-from medportal.web.forms import Form, make_form
+from medportal.web.forms import make_form
 from medportal.web.i18n import _
 
 
@@ -57,22 +53,15 @@ def remove_passkey(request: Request) -> Any:
     passkey = _passkey(request)
     require_fresh(request)
     page = _removal_page(request, passkey)
-    form: Form = page["form"]
-    values = form.validate(request.POST.items()) if request.method == "POST" else None
-    if values is None:
-        return page
-    try:
-        check_own_password(request, values["password"])
-        removed = _remove(request, passkey, is_long(request, values["password"]))
-    except Throttled as error:
-        return page | throttled(request, form, error.seconds)
-    except WrongPassword:
-        _audit_kept(request, passkey, Reason.WRONG_CREDENTIALS)
-        form.fail("password", _("That is not your password. Check it and try again."))
-        return page
-    except LastSecondFactor:
-        _audit_kept(request, passkey, Reason.PASSWORD_TOO_SHORT)
-        form.fail(None, _too_short(request))
+    person_id = request.identity.person_id
+    removal = Removal(
+        Method.PASSKEY,
+        passkey.id,
+        lambda: remove(request.db, person_id, passkey.id),
+        _too_short(request),
+    )
+    removed = carry_out(request, page["form"], removal)
+    if removed is None:
         return page
     if not removed:
         raise HTTPNotFound()
@@ -94,45 +83,8 @@ def _removal_page(request: Request, passkey: PasskeyLine) -> dict[str, Any]:
     with request.database.reader() as session:
         others = len(passkeys_of(session, person_id)) - 1
         has_app = Method.TOTP in second_factors(session, person_id)
-    form = make_form(
-        request,
-        removal_schema(),
-        submit=_("Remove this passkey"),
-        secondary=[(request.route_path("account-second-factor"), _("Keep it"))],
-        danger=True,
-    )
-    return {
-        "form": form,
-        "passkey": passkey,
-        "is_last": not others and not has_app,
-        "is_required": bool(roles_that_require(request.tenant, request.login.roles)),
-    }
-
-
-def _remove(request: Request, passkey: PasskeyLine, long_password: bool) -> bool:
-    person_id = request.identity.person_id
-    removed = remove_factor(
-        request.db,
-        request.login,
-        Method.PASSKEY,
-        lambda: remove(request.db, person_id, passkey.id),
-        request.now,
-        long_password=long_password,
-    )
-    if removed:
-        details = {"method": str(Method.PASSKEY)}
-        request.audit(Action.SECOND_FACTOR_REMOVED, object=passkey.id, details=details)
-    return removed
-
-
-def _audit_kept(request: Request, passkey: PasskeyLine, reason: Reason) -> None:
-    request.audit(
-        Action.SECOND_FACTOR_REMOVED,
-        Outcome.DENIED,
-        object=passkey.id,
-        reasons=[reason],
-        details={"method": str(Method.PASSKEY)},
-    )
+    page = removal_page(request, _("Remove this passkey"), is_last=not others and not has_app)
+    return page | {"passkey": passkey}
 
 
 def _too_short(request: Request) -> Any:

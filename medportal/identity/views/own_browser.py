@@ -31,9 +31,15 @@ def remember_browser(request: Request, response: Response, person_id: str) -> No
     known = own_browser(request.db, request, person_id)
     since = _since(request.db, person_id)
     vault, owner = request.keys.vault, _owner(person_id)
+    cookie = known_device.new_cookie(vault, owner, since, request.now, known)
+    set_known_cookie(response, cookie_name(request), cookie)
+
+
+def set_known_cookie(response: Response, name: str, value: str) -> None:
+    """Set a cookie by which a browser is known: as the session's, and as long as it is good."""
     response.set_cookie(
-        cookie_name(request),
-        known_device.new_cookie(vault, owner, since, request.now, known),
+        name,
+        value,
         max_age=known_device.LIFETIME,
         path="/",
         secure=True,

@@ -39,7 +39,7 @@ from medportal.identity.passkeys import (
     Proof,
 )
 from medportal.identity.sessions import OpenSession
-from medportal.identity.views.answers import refuse_throttled
+from medportal.identity.views.answers import refuse_throttled, wait_words
 from medportal.identity.views.second_code import remember_device
 from medportal.identity.views.second_factor import CODES_SHOWN, fresh_codes, show_codes
 from medportal.mail.kinds import MailKind
@@ -107,7 +107,7 @@ def use_passkey(request: Request) -> Response:
             proof = passkeys.check_use(session, site_of(request), ceremony, answer, request.now)
         passkeys.accept_use(request.db, proof, request.now)
     except Throttled as error:
-        return _back(request, purpose, _wait(error.seconds))
+        return _back(request, purpose, wait_words(error.seconds))
     except PasskeyRefused as refused:
         passkeys.discard(request.db, ceremony, answer.client_data)
         # Nothing else is written of passkeys that are made up: anybody can send as many of those
@@ -278,14 +278,6 @@ def _back(request: Request, purpose: Purpose, words: str) -> Response:
     next_path = _next_path(request)
     query = {"next": next_path} if next_path != "/" else {}
     return HTTPSeeOther(request.route_path(PAGES[purpose], _query=query))
-
-
-def _wait(seconds: int) -> str:
-    words: str = _(
-        "Too many tries. Please wait ${seconds} seconds and try again.",
-        mapping={"seconds": seconds},
-    )
-    return words
 
 
 def _say(request: Request, status: int, words: str) -> Response:

@@ -21,6 +21,7 @@ from medportal.identity.errors import CodeRefused
 from medportal.identity.models import Account, Totp
 from medportal.identity.notices import notify
 from medportal.identity.views.answers import refuse_throttled
+from medportal.identity.views.own_browser import set_known_cookie
 from medportal.mail.kinds import MailKind
 from medportal.web.i18n import _
 
@@ -108,15 +109,8 @@ def remember_device(request: Request, response: Response, person_id: str) -> Non
     """Let this browser be known as one in which the person gave a second factor."""
     known = _known_device(request.db, request, person_id)
     since = _since(request.db, person_id)
-    response.set_cookie(
-        cookie_name(request),
-        known_device.new_cookie(request.keys.vault, person_id, since, request.now, known),
-        max_age=known_device.LIFETIME,
-        path="/",
-        secure=True,
-        httponly=True,
-        samesite="Lax",
-    )
+    cookie = known_device.new_cookie(request.keys.vault, person_id, since, request.now, known)
+    set_known_cookie(response, cookie_name(request), cookie)
 
 
 def cookie_name(request: Request) -> str:

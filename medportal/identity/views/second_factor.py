@@ -15,25 +15,12 @@ from medportal.core.identity import Method
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 from medportal.identity import recovery, signing_in, totp
-from medportal.identity.errors import (
-    CodeRefused,
-    LastSecondFactor,
-    SetupReplaced,
-    Throttled,
-    TooManyCodes,
-    WrongPassword,
-)
-from medportal.identity.factors import (
-    remove_factor,
-    require_live,
-    roles_that_require,
-    second_factors,
-)
-from medportal.identity.forms.second_factor import removal_schema, setup_schema
+from medportal.identity.errors import CodeRefused, SetupReplaced, TooManyCodes
+from medportal.identity.factors import require_live, roles_that_require, second_factors
+from medportal.identity.forms.second_factor import setup_schema
 from medportal.identity.fresh import require_fresh
 from medportal.identity.passkeys import passkeys_of
-from medportal.identity.views.answers import throttled
-from medportal.identity.views.own_password import check_own_password, is_long
+from medportal.identity.views.removal import Removal, carry_out, removal_page
 from medportal.tenancy.tenant import PATIENT_ROLE
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
@@ -214,70 +201,19 @@ def show_codes(
 def remove_app(request: Request) -> Any:
     """Remove one's app, after the password was given once more."""
     require_fresh(request)
-    page = _removal_page(request)
-    form: Form = page["form"]
-    values = form.validate(request.POST.items()) if request.method == "POST" else None
-    if values is None:
-        return page
-    try:
-        check_own_password(request, values["password"])
-        removed = _remove_app(request, long_password=is_long(request, values["password"]))
-    except Throttled as error:
-        return page | throttled(request, form, error.seconds)
-    except WrongPassword:
-        _audit_refusal(request, Reason.WRONG_CREDENTIALS)
-        form.fail("password", _("That is not your password. Check it and try again."))
-        return page
-    except LastSecondFactor:
-        _audit_refusal(request, Reason.PASSWORD_TOO_SHORT)
-        form.fail(None, _too_short(request))
+    person_id = request.identity.person_id
+    with request.database.reader() as session:
+        factors = second_factors(session, person_id)
+    page = removal_page(request, _("Remove the app"), is_last=factors <= {Method.TOTP})
+    removal = Removal(
+        Method.TOTP, person_id, lambda: totp.remove(request.db, person_id), _too_short(request)
+    )
+    removed = carry_out(request, page["form"], removal)
+    if removed is None:
         return page
     if removed:
         flash(request, _("Your app has been removed. Other devices were signed out."), "ok")
     return HTTPSeeOther(request.route_path("account-second-factor"))
-
-
-def _remove_app(request: Request, *, long_password: bool) -> bool:
-    person_id = request.identity.person_id
-    removed = remove_factor(
-        request.db,
-        request.login,
-        Method.TOTP,
-        lambda: totp.remove(request.db, person_id),
-        request.now,
-        long_password=long_password,
-    )
-    if removed:
-        details = {"method": str(Method.TOTP)}
-        request.audit(Action.SECOND_FACTOR_REMOVED, object=person_id, details=details)
-    return removed
-
-
-def _removal_page(request: Request) -> dict[str, Any]:
-    with request.database.reader() as session:
-        factors = second_factors(session, request.identity.person_id)
-    form = make_form(
-        request,
-        removal_schema(),
-        submit=_("Remove the app"),
-        secondary=[(request.route_path("account-second-factor"), _("Keep it"))],
-        danger=True,
-    )
-    return {
-        "form": form,
-        "is_last": factors <= {Method.TOTP},
-        "is_required": bool(roles_that_require(request.tenant, request.login.roles)),
-    }
-
-
-def _audit_refusal(request: Request, reason: Reason) -> None:
-    request.audit(
-        Action.SECOND_FACTOR_REMOVED,
-        Outcome.DENIED,
-        object=request.identity.person_id,
-        reasons=[reason],
-        details={"method": str(Method.TOTP)},
-    )
 
 
 def _too_short(request: Request) -> Any:
