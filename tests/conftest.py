@@ -30,12 +30,35 @@ settings.load_profile("medportal")
 NewDatabase = Callable[[str], str]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a file's tests on one worker, and all that share the demonstration on one too."""
+    if not os.environ.get("MEDPORTAL_EVERY_CASE"):
+        _thin(config, items)
     for item in items:
         folder = item.path.parent.name
         group = folder if folder == "e2e" else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _thin(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run every test of pages on both engines, but its further cases on SQLite alone.
+
+    What the engine changes does not depend on the case: another hostile input, another role.
+    ``MEDPORTAL_EVERY_CASE=1`` runs them all.
+    """
+    seen: set[tuple[Path, str]] = set()
+    kept, left = [], []
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        params = callspec.params if callspec else {}
+        test = (item.path, getattr(item, "originalname", item.name))
+        on_postgresql = params.get("portal") == "postgresql"
+        again = on_postgresql and len(params) > 1 and test in seen
+        (left if again else kept).append(item)
+        if on_postgresql:
+            seen.add(test)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
 
 
 def want(present: object, reason: str) -> None:
