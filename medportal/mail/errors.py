@@ -34,6 +34,8 @@ class Problem(StrEnum):
     ADDRESS_MALFORMED = "address-malformed"
     ADDRESS_UNSUPPORTED = "address-unsupported"
     TOO_OLD = "too-old"
+    #: Its words and its parameters do not fit: a fault of ours.
+    NOT_COMPOSED = "not-composed"
     NO_SERVER = "no-server"
 
 

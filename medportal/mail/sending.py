@@ -7,8 +7,8 @@ the server cannot be reached or trusted,       every mail stays as it is; nothin
 or refuses our sign-in or our sender           however long it takes (30 days)
 the conversation breaks off during a mail      that mail is tried again, ever more seldom
 the server puts this mail off, or refuses it   tried again, given up after three days
-there is no such mailbox, or the address is    given up at once
-none
+there is no such mailbox, the address is none, given up at once
+or words and parameters of a mail do not fit
 the mail has no reason any more                taken out
 =============================================  ==========================================
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 
 import structlog
 from sqlalchemy.orm import Session
@@ -26,7 +27,15 @@ from medportal.core.clock import Clock
 from medportal.mail import outbox
 from medportal.mail.addresses import mailbox
 from medportal.mail.compose import compose
-from medportal.mail.errors import Interrupted, LostClaim, MailError, Refused, ServerFault
+from medportal.mail.errors import (
+    Interrupted,
+    LostClaim,
+    MailError,
+    Problem,
+    Refused,
+    ServerFault,
+    Unsendable,
+)
 from medportal.mail.kinds import WITH_TOKEN, MailKind, Params
 from medportal.mail.outbox import Claimed
 from medportal.mail.smtp import Connection, connect
@@ -107,11 +116,20 @@ def _try(
 ) -> MailError | None:
     """Hand a mail over; return what went wrong."""
     try:
-        message = compose(held.letter, sender.tenant, token, now)
+        message = _composed(held, sender, token, now)
         connection.send(message, mailbox(held.letter.to))
     except MailError as error:
         return error
     return None
+
+
+def _composed(held: Claimed, sender: Sender, token: str | None, now: datetime) -> EmailMessage:
+    """Return the mail in its form; one that has none shall not stop the others."""
+    try:
+        return compose(held.letter, sender.tenant, token, now)
+    except (LookupError, ValueError) as error:
+        log.error("mail cannot be composed", mail=held.letter.id, kind=type(error).__name__)
+        raise Unsendable(Problem.NOT_COMPOSED) from error
 
 
 def _take(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from second_factor_helpers import Clock
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from webtest import TestApp, TestResponse
@@ -253,3 +254,16 @@ def portal(
     yield made
     made.registry.dispose()
     made.app.registry["tenants"].dispose()
+
+
+@pytest.fixture(scope="module")
+def module_clock() -> Clock:
+    """Time only goes forward, since the tests of a module share a database."""
+    return Clock()
+
+
+@pytest.fixture
+def clock(module_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let requests tell the time by a clock that the test moves."""
+    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
+    return module_clock

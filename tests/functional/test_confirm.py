@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from functional_helpers import page_text
 from pyramid.request import Request
-from second_factor_helpers import LONG, Clock, register, told
+from second_factor_helpers import LONG, register, told
 from sqlalchemy import update
 
 from medportal.identity.models import Account, LoginSession
@@ -15,18 +15,6 @@ from medportal.identity.views.confirm import nearest_page
 
 ASKED = "/account/second-factor"
 CONFIRM = "/account/confirm"
-
-
-@pytest.fixture(scope="module")
-def module_clock():
-    """Time only goes forward, since the tests of a module share a database."""
-    return Clock()
-
-
-@pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
-    return module_clock
 
 
 @pytest.fixture(params=["hospital", "laboratory"])

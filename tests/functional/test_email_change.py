@@ -5,7 +5,7 @@ import re
 import pytest
 from access_helpers import GOOD, enter, fill, posted
 from functional_helpers import page_text
-from second_factor_helpers import Clock, told
+from second_factor_helpers import told
 from sqlalchemy import select
 
 from medportal.audit.models import AuditEvent
@@ -17,17 +17,10 @@ PAGE = "/account/email"
 CLERK, COLLEAGUE = "c" * 32, "d" * 32
 
 
-@pytest.fixture(scope="module")
-def module_clock():
-    """Time only goes forward, since the tests of a module share a database."""
-    return Clock()
-
-
 @pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
-    module_clock.forward(hours=2)
-    return module_clock
+def clock(clock):
+    clock.forward(hours=2)
+    return clock
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from second_factor_helpers import (
     LONG,
-    Clock,
     begin,
     register,
     shown_codes,
@@ -37,18 +36,6 @@ CONFIRM = "/account/confirm"
 PASSWORD = "/account/password"
 EMAIL = "/account/email"
 OTHER = "seven green lamps in a row"
-
-
-@pytest.fixture(scope="module")
-def module_clock():
-    """Time only goes forward, since the tests of a module share a database."""
-    return Clock()
-
-
-@pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
-    return module_clock
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 from functional_helpers import page_text
-from second_factor_helpers import LONG, Clock, register, told
+from second_factor_helpers import LONG, register, told
 from sqlalchemy import select, update
 
 from medportal.audit.models import AuditEvent
@@ -14,17 +14,6 @@ from medportal.identity.passwords import hash_password, verify_password
 
 OTHER = "seven lamps over the harbour"
 PAGE = "/account/password"
-
-
-@pytest.fixture(scope="module")
-def module_clock():
-    return Clock()
-
-
-@pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
-    return module_clock
 
 
 @pytest.fixture(params=["hospital", "laboratory"])

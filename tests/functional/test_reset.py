@@ -6,7 +6,7 @@ import pyotp
 import pytest
 from access_helpers import GOOD, OTHER, enter, fill, posted
 from functional_helpers import page_text
-from second_factor_helpers import Clock, begin, confirm, shown_codes, shown_key, told
+from second_factor_helpers import begin, confirm, shown_codes, shown_key, told
 from sqlalchemy import event, func, select
 
 from medportal.audit.models import AuditEvent
@@ -24,18 +24,11 @@ REFUSED = "That code is not right"
 SHORT = "nine oars"
 
 
-@pytest.fixture(scope="module")
-def module_clock():
-    """Time only goes forward, since the tests of a module share a database."""
-    return Clock()
-
-
 @pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
+def clock(clock):
     # Those who asked before from the same address are forgotten.
-    module_clock.forward(hours=2)
-    return module_clock
+    clock.forward(hours=2)
+    return clock
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from functional_helpers import page_text
 from second_factor_helpers import (
     LONG,
     SHORT,
-    Clock,
     begin,
     confirm,
     register,
@@ -35,18 +34,6 @@ SET_UP = "/account/second-factor"
 APP = "/account/second-factor/app"
 CODES = "/account/second-factor/recovery-codes"
 REFUSAL = "That code is not right, has been used already, or is too old."
-
-
-@pytest.fixture(scope="module")
-def module_clock():
-    """Time only goes forward, since the tests of a module share a database."""
-    return Clock()
-
-
-@pytest.fixture
-def clock(module_clock, monkeypatch):
-    monkeypatch.setattr("medportal.identity.policy.utcnow", module_clock)
-    return module_clock
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from medportal.core.ids import new_id
 from medportal.db import Base
 from medportal.logs import configure_logging
+from medportal.mail import sending as sending_room
 from medportal.mail import smtp
 from medportal.mail.errors import Interrupted, Problem, ServerFault
 from medportal.mail.kinds import WITH_TOKEN, MailKind
@@ -245,6 +246,23 @@ def test_an_address_that_the_server_cannot_take_is_given_up(
         mail = mail_of(server.port, tmp_path, certificate)
         send_due(Sender(new_id(), replace(tenant, mail=mail), mint, begin), now)
     assert row(mail_id).problem == "address-unsupported"
+
+
+def test_a_mail_that_cannot_be_composed_holds_up_nobody(
+    sender, posted, behaviour, row, now, monkeypatch
+):
+    bad, good = posted(2)
+    composing = sending_room.compose
+
+    def compose(letter, *rest):
+        if letter.id == bad:
+            raise KeyError("a name in braces that nothing stands for")
+        return composing(letter, *rest)
+
+    monkeypatch.setattr(sending_room, "compose", compose)
+    assert not send_due(sender, now)
+    assert (row(bad).state, row(bad).problem) == (MailState.FAILED, "not-composed")
+    assert row(good).state == MailState.SENT
 
 
 # The conversation breaks off
