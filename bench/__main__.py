@@ -1,7 +1,10 @@
 """``python -m bench``: every bench after the other, JSON lines."""
 
-from bench import outbox, sign_ins
+from bench import access_log, audit_log, decisions, outbox, sign_ins
 
 if __name__ == "__main__":
     outbox.main([])
     sign_ins.main()
+    decisions.main()
+    access_log.main([])
+    audit_log.main()

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,39 @@ def tenant_migrate(context: Context, names: tuple[str, ...]) -> None:
         migrate_database(settings.tenant(name))
         rows.append({"tenant": name, "state": "current"})
     context.show(rows, "Databases")
+
+
+@tenant.command("access")
+@click.pass_obj
+def tenant_access(context: Context) -> None:
+    """Print who may see what and why, for a privacy officer: Markdown, from the decision table."""
+    from medportal.access.document import document
+
+    click.echo(document(list(context.settings().tenants.values())), nl=False)
+
+
+@tenant.command("grants")
+@click.argument("name")
+@click.option(
+    "--process",
+    type=click.Choice(["portal", "jobs", "sender", "receiver"]),
+    required=True,
+    help="Whose rights: each process gets a database role of its own.",
+)
+@click.option("--role", required=True, help="The role in PostgreSQL; it must exist.")
+@click.option("--print", "only_print", is_flag=True, help="Print the SQL and change nothing.")
+@click.pass_obj
+def tenant_grants(context: Context, name: str, process: str, role: str, only_print: bool) -> None:
+    """Give a PostgreSQL role just what a process needs; run as the owner of the tables."""
+    from medportal.ops.grants import ProcessRole, apply, statements
+
+    if only_print:
+        for line in statements(ProcessRole(process), role):
+            click.echo(f"{line};")
+        return
+    with _database(context.settings(), name).engine.begin() as connection:
+        apply(connection, ProcessRole(process), role)
+    context.show([{"tenant": name, "process": process, "role": role}], "Rights")
 
 
 @main.group()
@@ -419,16 +453,26 @@ def audit() -> None:
     """The audit log."""
 
 
+_HEADS = click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A signed head of this log that somebody else kept; may be given several times.",
+)
+
+
 @audit.command("verify")
 @click.argument("name")
+@_HEADS
 @click.pass_obj
-def audit_verify(context: Context, name: str) -> None:
+def audit_verify(context: Context, name: str, heads: tuple[Path, ...]) -> None:
     """Check the whole log of an institution; names the first event that is not right."""
     from medportal.ops.audit import verify_tenant_log
 
     settings = context.settings()
     registry = TenantRegistry(settings.tenants)
-    report = verify_tenant_log(settings, settings.tenant(name), registry.database(name))
+    report = verify_tenant_log(settings, settings.tenant(name), registry.database(name), heads)
     context.show([report.row], f"Audit log of {name}")
     if not report.is_whole:
         sys.exit(1)
@@ -456,15 +500,105 @@ def audit_export(context: Context, name: str, output: Path) -> None:
     required=True,
     help="The institution's CA certificate (ca.crt), got from a place you trust.",
 )
+@_HEADS
 @click.pass_obj
-def audit_check(context: Context, file: Path, authority: Path) -> None:
+def audit_check(context: Context, file: Path, authority: Path, heads: tuple[Path, ...]) -> None:
     """Check an exported log without its database; names the first event that is not right."""
     from medportal.ops.audit import verify_exported_log
 
-    result = verify_exported_log(file, authority)
+    result = verify_exported_log(file, authority, heads)
     context.show([result.row], f"Audit log in {file.name}")
     if not result.is_whole:
         sys.exit(1)
+
+
+@audit.command("head")
+@click.argument("name")
+@click.option("--partner", default="", help="The head held of this partner, not the own one.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.pass_obj
+def audit_head(context: Context, name: str, partner: str, output: Path) -> None:
+    """Write a signed head to a file, for whoever checks the log that it belongs to."""
+    from medportal.ops.audit import export_head
+
+    head = export_head(_database(context.settings(), name), output, partner)
+    context.show([{"file": str(output), "of": head.tenant, "events": head.size}], "Head")
+
+
+@audit.command("accept-restore")
+@click.argument("name")
+@click.option(
+    "--head",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The head of what is lost, from a partner, if the one kept here was restored too.",
+)
+@click.option("--kept", type=click.IntRange(0), help="How many first events are as they were.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Where to write the signed statement, for the partners.",
+)
+@click.pass_obj
+def audit_accept_restore(
+    context: Context, name: str, head: Path | None, kept: int | None, output: Path
+) -> None:
+    """Declare that the database was restored from a backup; its log goes on from there."""
+    from medportal.ops.audit import accept_restore
+
+    settings = context.settings()
+    database = TenantRegistry(settings.tenants).database(name)
+    try:
+        done = accept_restore(
+            settings,
+            settings.tenant(name),
+            database,
+            utcnow(),
+            head=head,
+            kept=kept,
+            output=output,
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--kept") from error
+    lost = done.restore.lost_size - done.restore.kept
+    row = {"tenant": name, "kept": done.restore.kept, "lost": lost, "statement": str(output)}
+    context.show([row], "Restore declared")
+
+
+@audit.command("accept-partner")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def audit_accept_partner(context: Context, name: str, file: Path) -> None:
+    """Believe a partner's signed statement that its log was restored from a backup."""
+    from medportal.ops.audit import accept_partner_restore
+
+    settings = context.settings()
+    database = TenantRegistry(settings.tenants).database(name)
+    said = accept_partner_restore(settings, settings.tenant(name), database, file, utcnow())
+    row = {"partner": said.tenant, "kept": said.kept, "lost": said.lost_size - said.kept}
+    context.show([row], "Accepted")
+
+
+@audit.command("prune")
+@click.argument("name")
+@click.option(
+    "--before",
+    type=click.DateTime(["%Y-%m-%d"]),
+    required=True,
+    help="Events before this day are forgotten; it lies a year back at least.",
+)
+@click.confirmation_option(prompt="What these events said cannot be brought back. Go on?")
+@click.pass_obj
+def audit_prune(context: Context, name: str, before: datetime) -> None:
+    """Forget what old events said, under a signed checkpoint; the rest still verifies."""
+    from medportal.ops.audit import prune_log
+
+    settings = context.settings()
+    database = TenantRegistry(settings.tenants).database(name)
+    made = prune_log(settings, settings.tenant(name), database, before.date(), utcnow())
+    row = {"tenant": name, "forgotten": made.size, "root": made.root.hex()}
+    context.show([row], "Checkpoint")
 
 
 @main.group()

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
 
+from medportal.access.partner_rules import turned_event
 from medportal.admin import approvals
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event
-from medportal.audit.heads import Head, HeadSigner, SignedHead
+from medportal.audit.heads import HeadSigner
 from medportal.audit.sequence import sequence
 from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
+from medportal.delivery import blocks, outbox
 from medportal.delivery.inbox import has_pending
 from medportal.identity import email_change, throttle
 from medportal.identity.codes import forget_old_halves
@@ -35,10 +36,10 @@ from medportal.keys import TenantKeys
 from medportal.mail.outbox import has_due, keep_house
 from medportal.mail.sending import Sender, send_due
 from medportal.ops.institution import renew_crl
+from medportal.ops.pinned import pinned_head
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
-from medportal.pki.files import PRIVATE, write_file
 from medportal.pki.profiles import Group, Purpose
 from medportal.records.intake import take_in
 from medportal.settings import Settings
@@ -70,28 +71,6 @@ class _Step:
     failures: int = field(default=0)
 
 
-class PinnedHead:
-    """The last head signed, remembered outside the database.
-
-    Whoever rewrites the database, and its own last head with it, gets no new signature: the
-    log has to continue this head. It is written after the commit, so it may be one behind.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> Head | None:
-        """Return the head, ``None`` before the first. Raises ``MalformedHead``."""
-        try:
-            return SignedHead.from_bytes(self._path.read_bytes()).head
-        except FileNotFoundError:
-            return None
-
-    def write(self, signed: SignedHead) -> None:
-        """Remember a head."""
-        write_file(self._path, signed.to_bytes(), PRIVATE)
-
-
 class Jobs:
     """The loop of one tenant."""
 
@@ -100,11 +79,12 @@ class Jobs:
         self._effective = EffectiveTenant(tenant, database.reader)
         self._database = database
         self._keys = TenantKeys(tenant, settings.home(tenant.id), JOBS_GROUPS)
-        self._pinned = PinnedHead(settings.home(tenant.id) / "audit" / "last.head")
+        self._pinned = pinned_head(settings, tenant)
         self._steps = [
             _Step("intake", self._take_in),
             _Step("audit", self._sequence),
             _Step("partner-index", self._build_indexes, every=timedelta(seconds=2)),
+            _Step("patient-rules", self._apply_rules, every=timedelta(seconds=2)),
             _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
         ]
@@ -167,7 +147,7 @@ class Jobs:
 
     def _take_in(self, now: datetime) -> bool:
         with self._database.reader() as session:
-            if not has_pending(session):
+            if not has_pending(session, now):
                 return False
         with self._database.writer() as session, session.begin():
             done = take_in(session, SqlDocumentStore, self._keys, now)
@@ -211,6 +191,24 @@ class Jobs:
         with self._writing() as session, session.begin():
             partner_index.finish_index(session, build, now)
 
+    def _apply_rules(self, now: datetime) -> bool:
+        """Withhold and set free what patients' rules say, as they begin and run out.
+
+        A rule that is made or ended now acts in its own transaction; this is for those with a
+        date, and for what was on its way at that moment.
+        """
+        with self._database.reader() as session:
+            if not (blocks.has_expired(session, now) or outbox.has_turned(session, now)):
+                return False
+        with self._database.writer() as session, session.begin():
+            for rule_id, patient_id, partner in blocks.forget_expired(session, now):
+                append(session, _rule_ran_out(rule_id, patient_id, partner, now))
+            for turned in outbox.withhold_stopped(session, now):
+                append(session, turned_event(turned, Action.DELIVERY_WITHHELD, now, ACTOR))
+            for turned in outbox.lift_freed(session, now):
+                append(session, turned_event(turned, Action.DELIVERY_RELEASED, now, ACTOR))
+        return False
+
     def _change_emails(self, now: datetime) -> bool:
         """Carry out changes of addresses that staff asked for and nobody objected to in time."""
         with self._database.reader() as session:
@@ -248,6 +246,18 @@ class Jobs:
             approvals.expire(session, now)
             keep_house(session, now, has_server=self._tenant.mail is not None)
         return False
+
+
+def _rule_ran_out(rule_id: str, patient_id: str, partner: str, now: datetime) -> Event:
+    return Event.create(
+        Action.RULE_ENDED,
+        now=now,
+        actor=ACTOR,
+        patient=patient_id,
+        object=rule_id,
+        reasons=[Reason.EXPIRED],
+        details={"partner": partner},
+    )
 
 
 def _email_changed(changed: email_change.Changed, now: datetime) -> Event:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from medportal.cli import main
 from medportal.ops.tenants import NO_MAIL
 from medportal.tenancy.loader import load_tenants
-from medportal.tenancy.tenant import Tenant
+from medportal.tenancy.tenant import OWN_ROLES, Tenant
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "hunter2hunter2"
@@ -207,18 +207,23 @@ def test_several_problems_of_an_ini_file_are_told_at_once(place: Place) -> None:
 # --- What a tenant file names ---
 
 
-def mail_of(place: Place) -> str:
-    """Return what the check says about the hospital's mail."""
+def row_of(place: Place) -> dict[str, str]:
+    """Return what the check says about the hospital."""
     command = ["--config", str(place.ini), "--json", "tenant", "check"]
     said = CliRunner().invoke(main, command)
     assert said.exit_code == 0, said.output
-    (row,) = [
+    found: dict[str, str]
+    (found,) = [
         row for row in map(json.loads, said.stdout.splitlines()) if row["tenant"] == "hospital"
     ]
-    assert row["state"] == "ok"
+    assert found["state"] == "ok"
     assert SECRET not in said.output
-    found: str = row["mail"]
     return found
+
+
+def mail_of(place: Place) -> str:
+    """Return what the check says about the hospital's mail."""
+    return row_of(place)["mail"]
 
 
 def _certificate() -> bytes:
@@ -256,6 +261,13 @@ def test_what_mail_needs_is_there(place: Place, mailing: Path) -> None:
     assert mail_of(place) == "ok", "a server that asks for no password, under a public authority"
 
 
+def test_where_mail_goes_is_said_and_not_who_signs_in_there(place: Place, mailing: Path) -> None:
+    place.change("^user = .*", f'user = "{SECRET}"')
+    assert row_of(place)["mail_server"] == "127.0.0.1:2525 (STARTTLS)"
+    place.change(r"^\[mail\]$", "[mail]\nimplicit_tls = true")
+    assert row_of(place)["mail_server"] == "127.0.0.1:2525 (TLS)"
+
+
 def test_a_mail_password_that_is_not_there(place: Place, mailing: Path) -> None:
     (mailing / "password").unlink()
     assert mail_of(place) == f"password_file: {mailing / 'password'} is missing"
@@ -289,6 +301,7 @@ def test_an_authority_that_is_not_there_or_none(place: Place, mailing: Path) -> 
 def test_an_institution_that_sends_no_mail_is_told_what_that_means(place: Place) -> None:
     place.change(r"^\[mail\](\n\w+ = .*)+", "")
     assert mail_of(place) == NO_MAIL
+    assert row_of(place)["mail_server"] == ""
     assert "a code from the desk alone" in NO_MAIL
 
 
@@ -328,7 +341,7 @@ def test_the_template_is_a_file_that_a_production_portal_takes(production: Path)
 
 def test_the_template_asks_all_staff_for_a_second_proof(production: Path) -> None:
     tenant = template(production.parent / "tenants")
-    staff = [role for role in tenant.roles.values() if role.id != "patient"]
+    staff = [role for role in tenant.roles.values() if role.id not in OWN_ROLES]
     assert all(role.second_factor for role in staff)
     assert tenant.second_factor.remote_staff
     assert not tenant.staff_networks

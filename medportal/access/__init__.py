@@ -15,4 +15,5 @@ def includeme(config: Any) -> None:
     """Wire the denial tween and the views."""
     config.include("medportal.access.denials")
     config.include("medportal.access.navigation")
+    config.include("medportal.access.banner")
     config.scan("medportal.access.views")

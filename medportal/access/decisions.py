@@ -2,204 +2,159 @@
 
 Read :data:`TABLE` from the top: a permission is given if any of its clauses holds, and a
 clause holds if every one of its conditions does. The reason of the clause that held, or of
-the conditions that failed, is the answer to "why".
+the conditions that failed, is the answer to "why". ``docs/access.md`` is made from it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from medportal.core.categories import is_sensitive
+from medportal.access.conditions import (
+    CONFIRM,
+    CONFIRM_WHEN_REMOTE,
+    EXISTS,
+    HELD,
+    HELD_ANY,
+    HELD_OWN,
+    NOT_SELF,
+    RECORD,
+    REVIEW,
+    SELF,
+    SENSITIVE_BROKEN,
+    SENSITIVE_OPEN,
+    SIGNED_IN,
+    TELL,
+    WAY,
+    WHOLE,
+    WROTE_IT,
+    Clause,
+    as_representative,
+    through_care,
+    through_glass,
+    through_rule,
+)
+from medportal.access.question import AccessFacts, Question, Situation
 from medportal.core.identity import Identity
-from medportal.core.permissions import Permission, Reach
+from medportal.core.obligations import Obligation
+from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class PatientFacts:
-    """What matters about one patient to the person who asks.
-
-    ``assignments`` are the kinds of the asker's care assignments with their ends, as they
-    are stored: whether they are in force is decided here, at ``now``.
-    """
-
-    id: str
-    exists: bool
-    is_self: bool = False
-    assignments: tuple["AssignmentFacts", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AssignmentFacts:
-    """One care assignment: its kind and its time, ``until`` open if ``None``."""
-
-    treating: bool
-    since: datetime
-    until: datetime | None
-
-    def in_force(self, now: datetime) -> bool:
-        """Tell whether it has begun and has not ended; the end itself is outside."""
-        return self.since <= now and (self.until is None or now < self.until)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFacts:
-    """What matters about one record; ``exists`` is false for an id that names none."""
-
-    id: str
-    exists: bool
-    author_id: str | None = None
-    category: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AccessFacts:
-    """Everything that a decision looks at, besides who asks and when."""
-
-    held: Mapping[Permission, frozenset[Reach]]
-    patient: PatientFacts | None = None
-    record: RecordFacts | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
-    """What is allowed, and for every permission the reasons of its answer."""
+    """What is allowed, and for every permission the reasons of its answer.
+
+    ``basis`` is the id of what an answer rests on: the assignment, the patient's rule, the
+    broken glass. ``obligations`` are what goes with a permission that is given.
+    """
 
     permissions: frozenset[Permission]
     because: Mapping[Permission, tuple[Reason, ...]]
-    obligations: frozenset[str] = frozenset()
+    obligations: Mapping[Permission, frozenset[Obligation]] = field(default_factory=dict)
+    basis: Mapping[Permission, str] = field(default_factory=dict)
 
     def allows(self, permission: Permission) -> bool:
         """Tell whether a permission is given."""
         return permission in self.permissions
 
+    def demands(self, permission: Permission, obligation: Obligation) -> bool:
+        """Tell whether an obligation goes with a permission."""
+        return obligation in self.obligations.get(permission, frozenset())
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    identity: Identity | None
-    facts: AccessFacts
-    now: datetime
-    permission: Permission
-
-    def holds(self, reach: Reach) -> bool:
-        return reach in self.facts.held.get(self.permission, frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A named predicate, and the reason to give when it fails."""
-
-    name: str
-    test: Callable[[_Question], bool] = field(repr=False)
-    otherwise: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """Conditions that must all hold, and the reason to give when they do."""
-
-    because: Reason
-    conditions: tuple[Condition, ...]
-
-
-def _in_care(question: _Question) -> bool:
-    patient = question.facts.patient
-    return patient is not None and any(a.in_force(question.now) for a in patient.assignments)
-
-
-def _ordinary_or_treating(question: _Question) -> bool:
-    record, patient = question.facts.record, question.facts.patient
-    if record is None or not is_sensitive(record.category):
-        return True
-    return patient is not None and any(
-        a.treating and a.in_force(question.now) for a in patient.assignments
-    )
-
-
-def _is_self(question: _Question) -> bool:
-    return question.facts.patient is not None and question.facts.patient.is_self
-
-
-def _wrote_it(question: _Question) -> bool:
-    record = question.facts.record
-    return (
-        record is not None
-        and question.identity is not None
-        and record.author_id == question.identity.person_id
-    )
-
-
-def _exists(question: _Question) -> bool:
-    patient, record = question.facts.patient, question.facts.record
-    return (patient is None or patient.exists) and (record is None or record.exists)
-
-
-SIGNED_IN = Condition(
-    "is signed in", lambda q: q.identity is not None, otherwise=Reason.NOT_SIGNED_IN
-)
-HELD = Condition(
-    "has a role of staff with this permission",
-    lambda q: q.holds(Reach.ANY) or q.holds(Reach.ASSIGNED),
-    otherwise=Reason.NO_ROLE,
-)
-HELD_ANY = Condition(
-    "has a role with this permission over everybody",
-    lambda q: q.holds(Reach.ANY),
-    otherwise=Reason.NO_ROLE,
-)
-HELD_ASSIGNED = Condition(
-    "has a role with this permission over assigned patients",
-    lambda q: q.holds(Reach.ASSIGNED),
-    otherwise=Reason.NO_ROLE,
-)
-HELD_OWN = Condition(
-    "has a role with this permission over oneself",
-    lambda q: q.holds(Reach.OWN),
-    otherwise=Reason.NO_ROLE,
-)
-EXISTS = Condition("the thing exists", _exists, otherwise=Reason.NO_SUCH_THING)
-NOT_SELF = Condition(
-    "the patient is somebody else",
-    lambda q: not _is_self(q),
-    otherwise=Reason.OWN_RECORD_ONLY_AS_PATIENT,
-)
-SELF = Condition("the patient is oneself", _is_self, otherwise=Reason.NOT_OWN)
-IN_CARE = Condition("is assigned to the patient now", _in_care, otherwise=Reason.NOT_ASSIGNED)
-ORDINARY_OR_TREATING = Condition(
-    "the category is ordinary, or one is the treating doctor",
-    _ordinary_or_treating,
-    otherwise=Reason.SENSITIVE,
-)
-WROTE_IT = Condition("wrote the record", _wrote_it, otherwise=Reason.NOT_ASSIGNED)
 
 EVERYBODY = Clause(Reason.SIGNED_IN, (SIGNED_IN,))
 BY_ROLE = Clause(Reason.ROLE_ANY, (SIGNED_IN, HELD))
 OVER_ALL = Clause(Reason.ROLE_ANY, (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF))
-OVER_ASSIGNED = Clause(Reason.ASSIGNED_CARE, (SIGNED_IN, HELD_ASSIGNED, EXISTS, NOT_SELF, IN_CARE))
-OVER_SELF = Clause(Reason.OWN_RECORD, (SIGNED_IN, HELD_OWN, EXISTS, SELF))
-OVER_ASSIGNED_CONTENT = Clause(
-    Reason.ASSIGNED_CARE,
-    (SIGNED_IN, HELD_ASSIGNED, EXISTS, NOT_SELF, IN_CARE, ORDINARY_OR_TREATING),
+OVER_ALL_UNLESS_BLOCKED = Clause(
+    Reason.ROLE_ANY, (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF, WHOLE.not_blocked)
 )
-AS_AUTHOR = Clause(Reason.AUTHOR, (SIGNED_IN, HELD, EXISTS, NOT_SELF, WROTE_IT))
+BY_ROLE_OVER_ANYBODY = Clause(
+    Reason.ROLE_ANY, (SIGNED_IN, HELD, EXISTS, NOT_SELF), (CONFIRM, TELL, REVIEW)
+)
+OVER_SELF = Clause(Reason.OWN_RECORD, (SIGNED_IN, HELD_OWN, EXISTS, SELF))
+IN_CARE_UNLESS_BLOCKED = through_care(WHOLE)
+BY_BROKEN_GLASS = through_glass()
+
+#: The way to the patient: a name and a ward. The desk has to go on working whatever the rules
+#: are; who may read one record finds the way to it.
+WAY_TO_PATIENT = (
+    OVER_ALL,
+    through_care(WAY),
+    through_rule(WAY),
+    BY_BROKEN_GLASS,
+    OVER_SELF,
+    as_representative(WAY),
+)
+#: The way to the records: as above, and rules are for those who reach everybody too.
+WAY_TO_RECORDS = (
+    Clause(Reason.ROLE_ANY, (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF, WAY.not_blocked)),
+    *WAY_TO_PATIENT[1:],
+)
+#: What shows who somebody is and where: a block of everything takes it from those who look
+#: after the patient, not from the desk.
+PLACE = (
+    OVER_ALL,
+    IN_CARE_UNLESS_BLOCKED,
+    through_rule(WHOLE),
+    BY_BROKEN_GLASS,
+    OVER_SELF,
+    as_representative(WHOLE),
+)
+#: How the patient is moved and looked after, and what they bear badly.
+SUPPORT = (OVER_ALL_UNLESS_BLOCKED, *PLACE[1:])
+#: What stands in a record: its category counts. A stolen session elsewhere opens no sensitive
+#: one by itself, whatever the right to it rests on.
+CONTENT = (
+    Clause(
+        Reason.ROLE_ANY,
+        (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF, RECORD.not_blocked),
+        (CONFIRM_WHEN_REMOTE,),
+    ),
+    through_care(RECORD, SENSITIVE_OPEN, duties=(CONFIRM_WHEN_REMOTE,)),
+    through_rule(RECORD, SENSITIVE_OPEN, duties=(CONFIRM_WHEN_REMOTE,)),
+    through_glass(SENSITIVE_BROKEN, duties=(CONFIRM_WHEN_REMOTE,)),
+    OVER_SELF,
+    as_representative(RECORD),
+)
+AS_AUTHOR = Clause(
+    Reason.AUTHOR, (SIGNED_IN, HELD, EXISTS, NOT_SELF, WROTE_IT), (CONFIRM_WHEN_REMOTE,)
+)
+#: What is added to a record or to how somebody is looked after: a rule that allows gives none.
+ADDING = (IN_CARE_UNLESS_BLOCKED, BY_BROKEN_GLASS)
+#: What is the patient's own to do.
+OWN = (OVER_SELF, as_representative(WHOLE))
 
 TABLE: Mapping[Permission, tuple[Clause, ...]] = {
     Permission.HOME_VIEW: (EVERYBODY,),
     Permission.ACCOUNT_CHANGE: (EVERYBODY,),
     Permission.PATIENTS_LIST: (BY_ROLE,),
+    Permission.PATIENTS_FIND: (BY_ROLE,),
     Permission.PATIENTS_REGISTER: (BY_ROLE,),
+    Permission.TEAMS_MANAGE: (BY_ROLE,),
     Permission.DELIVERIES_VIEW: (BY_ROLE,),
     Permission.AUDIT_VIEW: (BY_ROLE,),
+    Permission.AUDIT_EXPORT: (BY_ROLE,),
+    Permission.REVIEWS_DECIDE: (BY_ROLE,),
+    Permission.COMPLAINTS_ANSWER: (BY_ROLE,),
     Permission.PEOPLE_MANAGE: (BY_ROLE,),
     Permission.APPROVALS_DECIDE: (BY_ROLE,),
     Permission.SETTINGS_MANAGE: (BY_ROLE,),
-    Permission.PATIENT_SEE: (OVER_ALL, OVER_ASSIGNED, OVER_SELF),
-    Permission.PATIENT_BED: (OVER_ALL, OVER_ASSIGNED, OVER_SELF),
-    Permission.PATIENT_DEMOGRAPHICS: (OVER_ALL, OVER_ASSIGNED, OVER_SELF),
+    Permission.PATIENT_SEE: WAY_TO_PATIENT,
+    Permission.PATIENT_BED: PLACE,
+    Permission.PATIENT_DEMOGRAPHICS: PLACE,
+    Permission.PATIENT_TRANSPORT: SUPPORT,
+    Permission.PATIENT_ALERTS: SUPPORT,
+    Permission.PATIENT_VITALS: CONTENT,
+    Permission.DEMOGRAPHICS_KEEP: (OVER_ALL,),
+    Permission.SUPPORT_KEEP: (OVER_ALL_UNLESS_BLOCKED, *ADDING),
     Permission.CARE_MANAGE: (OVER_ALL,),
-    Permission.RECORD_LIST: (OVER_ALL, OVER_ASSIGNED, OVER_SELF),
-    Permission.RECORD_READ: (OVER_ALL, OVER_ASSIGNED_CONTENT, OVER_SELF, AS_AUTHOR),
-    Permission.RECORD_CREATE: (OVER_ALL, OVER_ASSIGNED),
+    Permission.RECORD_LIST: WAY_TO_RECORDS,
+    Permission.RECORD_READ: (*CONTENT, AS_AUTHOR),
+    Permission.RECORD_CREATE: (OVER_ALL, *ADDING),
+    Permission.GLASS_BREAK: (BY_ROLE_OVER_ANYBODY,),
+    Permission.RULES_MANAGE: OWN,
+    Permission.ACCESS_LOG_VIEW: OWN,
+    Permission.COMPLAINT_MAKE: OWN,
     Permission.DELIVERY_FOLLOW: (OVER_ALL,),
 }
 #: Permissions about one patient; without a patient in the facts none of them is given.
@@ -210,32 +165,75 @@ ABOUT_A_PATIENT = frozenset(
 )
 
 
-def decide(identity: Identity | None, facts: AccessFacts, now: datetime) -> Decision:
-    """Return what ``identity`` may do in the light of ``facts`` at ``now``."""
-    because: dict[Permission, tuple[Reason, ...]] = {}
-    allowed = set()
-    for permission, clauses in TABLE.items():
-        if permission in ABOUT_A_PATIENT and facts.patient is None:
-            because[permission] = (Reason.NO_SUCH_THING,)
-            continue
-        question = _Question(identity, facts, now, permission)
-        held, failed = _answer(question, clauses)
-        because[permission] = held or failed
-        if held:
-            allowed.add(permission)
-    return Decision(frozenset(allowed), because)
+def decide(
+    identity: Identity | None,
+    facts: AccessFacts,
+    now: datetime,
+    only: Collection[Permission] = tuple(TABLE),
+) -> Decision:
+    """Return what ``identity`` may do in the light of ``facts`` at ``now``.
+
+    ``only`` keeps to the permissions that matter; the others are then neither given nor told.
+    """
+    situation = Situation(identity, facts, now)
+    answers = {permission: _answer(Question(situation, permission)) for permission in only}
+    given = {permission: answer for permission, answer in answers.items() if answer.held}
+    return Decision(
+        frozenset(given),
+        {permission: answer.reasons for permission, answer in answers.items()},
+        {permission: answer.duties for permission, answer in given.items() if answer.duties},
+        {permission: answer.basis for permission, answer in given.items() if answer.basis},
+    )
 
 
-def _answer(
-    question: _Question, clauses: tuple[Clause, ...]
-) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
-    held: list[Reason] = []
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    held: bool
+    reasons: tuple[Reason, ...]
+    duties: frozenset[Obligation] = frozenset()
+    basis: str = ""
+
+
+def _answer(question: Question) -> _Answer:
+    if question.permission in ABOUT_A_PATIENT and question.at.facts.patient is None:
+        return _Answer(False, (Reason.NO_SUCH_THING,))
+    held: list[Clause] = []
     failed: list[Reason] = []
-    for clause in clauses:
-        missing = next((c for c in clause.conditions if not c.test(question)), None)
-        if missing is None:
-            held.append(clause.because)
+    for clause in TABLE[question.permission]:
+        # All of them are tried, also after one has failed: an answer about what is hidden takes
+        # as long as one about what is missing.
+        wanting = [c.otherwise for c in clause.conditions if not c.test(question)]
+        if wanting:
+            failed.append(wanting[0])
         else:
-            failed.append(missing.otherwise)
-    telling = [reason for reason in failed if reason is not Reason.NO_ROLE]
-    return tuple(dict.fromkeys(held)), tuple(dict.fromkeys(telling or failed))
+            held.append(clause)
+    return _allowed(question, held) if held else _Answer(False, _telling(failed))
+
+
+def _allowed(question: Question, held: list[Clause]) -> _Answer:
+    """Return the answer that the clauses which hold give together.
+
+    What the mildest of them asks for besides is enough: a second way in costs nothing.
+    """
+    reasons = (clause.reason(question) or clause.because for clause in held)
+    least = min((_duties(question, clause) for clause in held), key=len)
+    basis = next((found for clause in held if (found := clause.basis(question))), "")
+    return _Answer(True, tuple(dict.fromkeys(reasons)), least, basis)
+
+
+def _duties(question: Question, clause: Clause) -> frozenset[Obligation]:
+    return frozenset(duty.obligation for duty in clause.duties if duty.test(question))
+
+
+#: Reasons that say only that a way in was not the asker's; others tell more.
+_WEAK = (
+    Reason.NO_ROLE,
+    Reason.NO_RULE_ALLOWS,
+    Reason.GLASS_NOT_BROKEN,
+    Reason.NOT_AUTHOR,
+)
+
+
+def _telling(failed: Iterable[Reason]) -> tuple[Reason, ...]:
+    reasons = tuple(dict.fromkeys(failed))
+    return tuple(reason for reason in reasons if reason not in _WEAK) or reasons

@@ -10,8 +10,10 @@ from datetime import datetime
 from medportal.access.decisions import Decision
 from medportal.access.errors import NotPermitted
 from medportal.core.identity import Identity
+from medportal.core.obligations import Obligation
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
+from medportal.identity.errors import NotFresh
 
 _MINT = object()
 
@@ -42,9 +44,14 @@ def mint(
     now: datetime,
     record_id: str | None = None,
 ) -> Grant:
-    """Return a grant; raises ``NotPermitted`` if the decision does not give the permission."""
+    """Return a grant; raises ``NotPermitted`` if the decision does not give the permission.
+
+    Raises ``NotFresh`` if the person has to prove first who they are.
+    """
     if identity is None or not decision.allows(permission):
         raise NotPermitted(permission)
+    if decision.demands(permission, Obligation.CONFIRM_FIRST):
+        raise NotFresh()
     return Grant(
         identity, permission, patient_id, record_id, decision.because[permission], now, _MINT
     )

@@ -5,7 +5,7 @@ from typing import Any
 from pyramid.events import BeforeRender
 from pyramid.interfaces import IRequest
 
-from medportal.access.views import destinations_of
+from medportal.access.views.home import destinations_of
 from medportal.web.i18n import _, translate
 
 

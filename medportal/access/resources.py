@@ -4,23 +4,22 @@ Contexts are small objects, never ORM models. Walking does not ask whether a thi
 the decision does, so that what is hidden and what is missing take the same path.
 """
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from pyramid.authorization import DENY_ALL, Allow
 from pyramid.request import Request
 
-from medportal.access.decisions import (
-    AccessFacts,
-    Decision,
-    PatientFacts,
-    RecordFacts,
-    decide,
-)
-from medportal.access.facts import held_permissions, patient_facts
+from medportal.access.decisions import Decision, decide
+from medportal.access.facts import asker_facts, departments_of, patient_facts
 from medportal.access.grants import Grant, mint
+from medportal.access.question import AccessFacts, PatientFacts, RecordFacts
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
+
+#: What a list asks about each record that it may show.
+ABOUT_A_RECORD = (Permission.RECORD_READ, Permission.PATIENT_VITALS)
 
 
 class Root:
@@ -35,9 +34,16 @@ class Root:
         request = self.request
         return decide(request.identity, self.facts(), request.now)
 
+    @cached_property
+    def departments(self) -> frozenset[str]:
+        """Return the wards to whose teams the asker belongs now."""
+        request = self.request
+        asker = request.identity.person_id if request.identity else ""
+        return departments_of(request.db, asker, request.now)
+
     def facts(self) -> AccessFacts:
         """Return the facts that the decision looks at."""
-        return AccessFacts(held_permissions(self.request.tenant, self.request.identity))
+        return asker_facts(self.request.tenant, self.request.identity)
 
     @property
     def __acl__(self) -> list[Any]:
@@ -75,12 +81,21 @@ class PatientContext(Root):
     @cached_property
     def patient(self) -> PatientFacts:
         """Return the facts about the patient."""
-        return patient_facts(self.request.db, self.request.identity, self.patient_id)
+        request = self.request
+        return patient_facts(request.db, request.identity, self.patient_id, self.departments)
+
+    @cached_property
+    def departments(self) -> frozenset[str]:
+        """Return the wards of the asker's teams; a list of patients asks for them once."""
+        return self.__parent__.departments
 
     def facts(self) -> AccessFacts:
         """Return the facts about the asker and this patient."""
-        held = held_permissions(self.request.tenant, self.request.identity)
-        return AccessFacts(held, self.patient)
+        return replace(super().facts(), patient=self.patient, departments=self.departments)
+
+    def why(self, permission: Permission) -> dict[str, Any]:
+        """Return what an event about this patient says of how one came to look."""
+        return {"patient": self.patient_id, **why_of(self.decision, permission)}
 
     def grant(self, permission: Permission) -> Grant:
         """Mint a grant; raises ``NotPermitted`` where the decision does not allow it."""
@@ -89,9 +104,12 @@ class PatientContext(Root):
 
     def record_decision(self, record: RecordFacts) -> Decision:
         """Decide about one record of this patient, for lists that filter per record."""
-        held = held_permissions(self.request.tenant, self.request.identity)
-        facts = AccessFacts(held, self.patient, record)
-        return decide(self.request.identity, facts, self.request.now)
+        facts = replace(self._base, record=record)
+        return decide(self.request.identity, facts, self.request.now, ABOUT_A_RECORD)
+
+    @cached_property
+    def _base(self) -> AccessFacts:
+        return self.facts()
 
 
 class RecordContext(Root):
@@ -114,8 +132,15 @@ class RecordContext(Root):
 
     def facts(self) -> AccessFacts:
         """Return the facts about the asker, the patient and this record."""
-        held = held_permissions(self.request.tenant, self.request.identity)
-        return AccessFacts(held, self.patient_context.patient, self.record)
+        return replace(self.patient_context.facts(), record=self.record)
+
+    def why(self, permission: Permission) -> dict[str, Any]:
+        """Return what an event about this record says of how one came to look."""
+        return {
+            "patient": self.patient_id,
+            "object": self.record_id,
+            **why_of(self.decision, permission),
+        }
 
     def grant(self, permission: Permission) -> Grant:
         """Mint a grant for this record; raises ``NotPermitted`` where the decision says no."""
@@ -128,3 +153,11 @@ class RecordContext(Root):
             request.now,
             self.record_id,
         )
+
+
+def why_of(decision: Decision, permission: Permission) -> dict[str, Any]:
+    """Return the reasons of an answer and what it rests on, as ``request.audit`` takes them."""
+    return {
+        "reasons": decision.because[permission],
+        "basis": decision.basis.get(permission),
+    }

@@ -6,16 +6,21 @@ in constant memory; only once something is wrong is the rest read for naming it 
 
 What the checks rest on: the heads' signatures, and heads that somebody else kept (``held``).
 Whoever can write to the database can make leaves fit a forged event, but not a signed head.
+
+What an institution has lost or forgotten honestly it declares in signed statements, which come
+first in the stream (:mod:`medportal.audit.statements`). They excuse just what they name.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from medportal.audit import merkle
 from medportal.audit.errors import MalformedEvent
 from medportal.audit.events import Event
 from medportal.audit.heads import Head, SignedHead, TrustChain, verify_head
+from medportal.audit.statements import Checkpoint, Restore, SignedStatement, verify_statement
 from medportal.core.clock import to_micros
 from medportal.core.errors import MedportalError
 
@@ -64,7 +69,14 @@ class LoggedHead:
     signed: SignedHead | None
 
 
-Entry = Position | LoggedHead
+@dataclass(frozen=True, slots=True)
+class LoggedStatement:
+    """A stored statement; ``signed`` is ``None`` if it cannot be read."""
+
+    signed: SignedStatement | None
+
+
+Entry = Position | LoggedHead | LoggedStatement
 
 
 class Kind(StrEnum):
@@ -80,6 +92,7 @@ class Kind(StrEnum):
     REWRITTEN = "rewritten"
     UNSIGNED = "unsigned"
     BAD_HEAD = "bad-head"
+    BAD_STATEMENT = "bad-statement"
     FORKED = "forked"
 
 
@@ -101,6 +114,9 @@ class Report:
     """The result. ``size`` and ``root`` are of what was good; ``head`` is the last good head.
 
     ``pending`` counts events that no head covers yet (the stated window), if known.
+    ``restores`` are what the institution declares to have lost, ``forgotten`` how many of the
+    first events are there by their hashes only, ``explained`` how many of the heads held
+    elsewhere contradict the log and lie in what a restore lost: whoever reads this asks about it.
     """
 
     tenant: str
@@ -110,6 +126,9 @@ class Report:
     head: Head | None
     finding: Finding | None
     pending: int | None = None
+    forgotten: int = 0
+    restores: tuple[Restore, ...] = ()
+    explained: int = 0
 
     @property
     def ok(self) -> bool:
@@ -131,12 +150,14 @@ def verify_log(
     """
     walk = _Walk(tenant, trust, [verify_head(h, tenant=tenant, trust=trust) for h in held])
     stream = iter(entries)
-    finding = walk.check_held()
+    finding = walk.compare_held() or walk.check_held()
     for entry in stream:
         if finding is not None:
             break
         if isinstance(entry, LoggedHead):
             finding = walk.read_head(entry, stream)
+        elif isinstance(entry, LoggedStatement):
+            finding = walk.read_statement(entry)
         else:
             finding = walk.read_position(entry, stream)
     return walk.report(finding or walk.end())
@@ -153,6 +174,13 @@ class _Walk:
         self.frontier = merkle.Frontier()
         self.heads = 0
         self.head: Head | None = None
+        self.checkpoints: list[Checkpoint] = []
+        self.restores: list[Restore] = []
+        self.explained = 0
+
+    @property
+    def forgotten(self) -> int:
+        return max((each.size for each in self.checkpoints), default=0)
 
     @property
     def covered(self) -> int:
@@ -166,15 +194,44 @@ class _Walk:
             heads=self.heads,
             head=self.head,
             finding=finding,
+            forgotten=min(self.forgotten, self.frontier.size),
+            restores=tuple(self.restores),
+            explained=self.explained,
         )
 
+    def read_statement(self, entry: LoggedStatement) -> Finding | None:
+        size = self.frontier.size
+        if entry.signed is None:
+            return _at(Kind.BAD_STATEMENT, size, None, "a statement cannot be read")
+        if size:
+            return _at(Kind.BAD_STATEMENT, size, None, "a statement is out of place")
+        try:
+            said = verify_statement(entry.signed, tenant=self.tenant, trust=self.trust)
+        except MedportalError as error:
+            why = f"a statement does not verify: {error}"
+            return _at(Kind.BAD_STATEMENT, size, None, why)
+        if isinstance(said, Restore):
+            self.restores.append(said)
+        else:
+            self.checkpoints.append(said)
+        return None
+
     def read_position(self, entry: Position, rest: Iterator[Entry]) -> Finding | None:
-        finding = _judge(entry, self.frontier.size, rest)
+        finding = _judge(entry, self.frontier.size, self.forgotten, rest)
         if finding is not None:
             return finding
         assert entry.leaf is not None  # _judge would have spoken
         self.frontier, _ = self.frontier.append(entry.leaf)
-        return self.check_held()
+        return self.check_forgotten() or self.check_held()
+
+    def check_forgotten(self) -> Finding | None:
+        """Compare with the checkpoint, if one was made here."""
+        size = self.frontier.size
+        for made in self.checkpoints:
+            if made.size == size and made.root != self.frontier.root():
+                why = "the hashes of forgotten events do not lead to their checkpoint"
+                return Finding(Kind.REWRITTEN, 0, size, None, why)
+        return None
 
     def read_head(self, entry: LoggedHead, rest: Iterator[Entry]) -> Finding | None:
         size = self.frontier.size
@@ -195,35 +252,57 @@ class _Walk:
         self.head = head
         return None
 
+    def compare_held(self) -> Finding | None:
+        """Compare the heads held elsewhere with each other: no log leads to two of one size."""
+        for one, other in pairwise(self.held):
+            if one.size == other.size and one.root != other.root:
+                why = "two heads held elsewhere tell of different logs"
+                return Finding(Kind.FORKED, 0, one.size, None, why)
+        return None
+
     def check_held(self) -> Finding | None:
         """Compare with the heads held elsewhere that have the size reached."""
         while self.held and self.held[0].size == self.frontier.size:
             head = self.held.pop(0)
-            if head.root != self.frontier.root():
+            if head.root == self.frontier.root():
+                self.agreed = head.size
+            elif not self.explain(head):
                 why = "a head held elsewhere tells of other events"
                 return Finding(Kind.FORKED, self.agreed, head.size, None, why)
-            self.agreed = head.size
         return None
+
+    def explain(self, head: Head) -> bool:
+        """Tell whether a restore accounts for a head that the log contradicts."""
+        is_explained = any(restore.explains(head) for restore in self.restores)
+        self.explained += is_explained
+        return is_explained
 
     def end(self) -> Finding | None:
         size = self.frontier.size
         if size > self.covered:
             why = "no head covers these events"
             return Finding(Kind.UNSIGNED, self.covered, size, None, why)
-        if self.held:
+        if size < self.forgotten:
+            why = "a checkpoint tells of more events"
+            return Finding(Kind.TRUNCATED, size, self.forgotten, None, why)
+        beyond = [head for head in self.held if not self.explain(head)]
+        if beyond:
             why = "a head held elsewhere covers more events"
-            return Finding(Kind.TRUNCATED, size, self.held[-1].size, None, why)
+            return Finding(Kind.TRUNCATED, size, beyond[-1].size, None, why)
         return None
 
 
-def _judge(entry: Position, expected: int, rest: Iterator[Entry]) -> Finding | None:
-    """Check one position by itself; the tree and the heads are the walk's business."""
+def _judge(entry: Position, expected: int, forgotten: int, rest: Iterator[Entry]) -> Finding | None:
+    """Check one position by itself; the tree and the heads are the walk's business.
+
+    Of the first ``forgotten`` events the hashes are enough.
+    """
     if entry.sequence > expected:
         return _at(Kind.DELETED, expected, None, "a number is missing")
     if entry.sequence < expected:
         return _at(Kind.INSERTED, entry.sequence, entry.body, "a number comes again")
     if entry.body is None:
-        return _name_gap(entry, rest)
+        return None if expected < forgotten and entry.leaf else _name_gap(entry, rest)
     if entry.leaf is None:
         return _at(Kind.INSERTED, expected, entry.body, "the Merkle tree knows no such event")
     if merkle.leaf_hash(entry.body) != entry.leaf:

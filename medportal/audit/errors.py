@@ -29,3 +29,11 @@ class BadProof(AuditError):
 
 class LogDamaged(AuditError):
     """The stored log contradicts itself or the head last seen: nothing more is signed."""
+
+
+class NothingLost(AuditError):
+    """The log continues the head that was said to be lost: there is no restore to declare."""
+
+
+class NothingToPrune(AuditError):
+    """No event before that day that is not forgotten already, or none that a head covers."""

@@ -114,23 +114,34 @@ class SignedHead:
 
     def to_bytes(self) -> bytes:
         """Return the one encoding, for partners and files."""
-        items = [
-            [s.algorithm, s.key_id, s.value, list(s.credential.chain), s.credential.crl]
-            for s in self.signatures
-        ]
-        return canonical.encode([LABEL, self.head.to_bytes(), items])
+        return pack(LABEL, self.head.to_bytes(), self.signatures)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "SignedHead":
         """Read a signed head, without checking signatures; raises ``MalformedHead``."""
-        try:
-            label, body, items = canonical.decode(data)
-            signatures = tuple(_signature(*item) for item in items)
-        except (canonical.NotCanonical, TypeError, ValueError):
-            raise MalformedHead("not a signed head") from None
-        if label != LABEL or not isinstance(body, bytes):
-            raise MalformedHead("not a signed head")
+        body, signatures = unpack(LABEL, data)
         return cls(Head.from_bytes(body), signatures)
+
+
+def pack(label: str, body: bytes, signatures: Sequence[HeadSignature]) -> bytes:
+    """Return the one encoding of something that the head keys signed."""
+    items = [
+        [s.algorithm, s.key_id, s.value, list(s.credential.chain), s.credential.crl]
+        for s in signatures
+    ]
+    return canonical.encode([label, body, items])
+
+
+def unpack(label: str, data: bytes) -> tuple[bytes, tuple[HeadSignature, ...]]:
+    """Read what :func:`pack` gave, without checking signatures; raises ``MalformedHead``."""
+    try:
+        found, body, items = canonical.decode(data)
+        signatures = tuple(_signature(*item) for item in items)
+    except (canonical.NotCanonical, TypeError, ValueError):
+        raise MalformedHead("not signed with head keys") from None
+    if found != label or not isinstance(body, bytes):
+        raise MalformedHead("not signed with head keys, or another kind of thing")
+    return body, signatures
 
 
 class KeySigner(Protocol):
@@ -169,10 +180,17 @@ class HeadSigner:
 
         Raises ``BadSignature`` if the keys are not of the two algorithms.
         """
+        return SignedHead(head, self.sign_bytes(LABEL, head.to_bytes()))
+
+    def sign_bytes(self, label: str, body: bytes) -> tuple[HeadSignature, ...]:
+        """Return both signatures over ``body``; ``label`` says what kind of thing it is.
+
+        Raises ``BadSignature`` if the keys are not of the two algorithms.
+        """
         signers = (self.classical, self.post_quantum)
         if tuple(signer.algorithm for signer in signers) != ALGORITHMS:
             raise BadSignature("a head is signed with Ed25519 and ML-DSA-65, in this order")
-        return SignedHead(head, tuple(_sign(signer, head) for signer in signers))
+        return tuple(_sign(signer, label, body) for signer in signers)
 
 
 class TrustChain(Protocol):
@@ -197,14 +215,35 @@ def verify_head(signed: SignedHead, *, tenant: str, trust: TrustChain) -> Head:
     """
     if signed.head.tenant != tenant:  # 1
         raise BadSignature("the head is another institution's")
-    if tuple(item.algorithm for item in signed.signatures) != ALGORITHMS:  # 2
-        raise BadSignature("a head carries one Ed25519 and one ML-DSA-65 signature")
-    for item in signed.signatures:
-        key = trust(  # 3
-            item.credential, algorithm=item.algorithm, tenant=tenant, at=signed.head.at
-        )
-        _verify_signature(item, key, signed.head)
+    verify_signatures(
+        signed.signatures,
+        LABEL,
+        signed.head.to_bytes(),
+        tenant=tenant,
+        at=signed.head.at,
+        trust=trust,
+    )
     return signed.head
+
+
+def verify_signatures(
+    signatures: Sequence[HeadSignature],
+    label: str,
+    body: bytes,
+    *,
+    tenant: str,
+    at: datetime,
+    trust: TrustChain,
+) -> None:
+    """Run checks 2 to 5 of :func:`verify_head` over whatever the head keys signed.
+
+    Raises ``BadSignature``, or what ``trust`` raises.
+    """
+    if tuple(item.algorithm for item in signatures) != ALGORITHMS:  # 2
+        raise BadSignature("a head carries one Ed25519 and one ML-DSA-65 signature")
+    for item in signatures:
+        key = trust(item.credential, algorithm=item.algorithm, tenant=tenant, at=at)  # 3
+        _verify_signature(item, key, _signed_bytes(label, item.algorithm, item.key_id, body))
 
 
 def key_id_of(public_key: PublicKey) -> str:
@@ -225,26 +264,27 @@ def check_extends(old: Head, new: Head, proof: Sequence[bytes]) -> None:
     merkle.verify_consistency(old.size, new.size, old.root, new.root, proof)
 
 
-def _signed_bytes(algorithm: str, key_id: str, head: Head) -> bytes:
-    return canonical.encode([LABEL, algorithm, key_id, head.to_bytes()])
+def _signed_bytes(label: str, algorithm: str, key_id: str, body: bytes) -> bytes:
+    return canonical.encode([label, algorithm, key_id, body])
 
 
-def _sign(signer: KeySigner, head: Head) -> HeadSignature:
+def _sign(signer: KeySigner, label: str, body: bytes) -> HeadSignature:
+    algorithm, key_id = str(signer.algorithm), str(signer.key_id)
     return HeadSignature(
-        algorithm=str(signer.algorithm),
-        key_id=str(signer.key_id),
-        value=signer.sign(_signed_bytes(str(signer.algorithm), signer.key_id, head)),
+        algorithm=algorithm,
+        key_id=key_id,
+        value=signer.sign(_signed_bytes(label, algorithm, key_id, body)),
         credential=Credential(tuple(signer.chain_der), signer.crl_der),
     )
 
 
-def _verify_signature(item: HeadSignature, key: Any, head: Head) -> None:
+def _verify_signature(item: HeadSignature, key: Any, signed: bytes) -> None:
     if not isinstance(key, _KEY_TYPES[item.algorithm]):  # 4
         raise BadSignature("the certificate's key is of another algorithm")
     if not compare_digest(key_id_of(key), item.key_id):
         raise BadSignature("the key id does not name the certificate's key")
     try:
-        key.verify(item.value, _signed_bytes(item.algorithm, item.key_id, head))  # 5
+        key.verify(item.value, signed)  # 5
     except InvalidSignature:
         raise BadSignature("the signature does not hold") from None
 

@@ -7,6 +7,7 @@ One object a line, with a ``type``::
     credential  chain (list of base64), crl (base64 or null); comes before heads that use it
     head        size, head (base64 or null), signatures: algorithm, key, value (base64),
                 credential (SHA-256 in hex)
+    statement   statement (base64 or null), signatures; before the first event
 
 Labels repeat the readable parts of the event and are checked against it.
 """
@@ -18,9 +19,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from medportal.audit.checking import Entry, Labels, LoggedHead, Position, Report, verify_log
+from medportal.audit.checking import (
+    Entry,
+    Labels,
+    LoggedHead,
+    LoggedStatement,
+    Position,
+    Report,
+    verify_log,
+)
 from medportal.audit.errors import MalformedHead, MalformedLine
 from medportal.audit.heads import Credential, Head, HeadSignature, SignedHead, TrustChain
+from medportal.audit.statements import SignedStatement, from_body, to_body
 
 FORMAT = 1
 MAX_LINE = 1024 * 1024
@@ -33,6 +43,8 @@ def to_lines(entries: Iterable[Entry], tenant: str) -> Iterator[str]:
     for entry in entries:
         if isinstance(entry, LoggedHead):
             yield from _head_lines(entry, written)
+        elif isinstance(entry, LoggedStatement):
+            yield from _statement_lines(entry, written)
         else:
             yield _position_line(entry)
 
@@ -77,10 +89,7 @@ def _head_lines(entry: LoggedHead, written: set[bytes]) -> Iterator[str]:
     if entry.signed is None:
         yield _dump({"type": "head", "size": entry.size, "head": None, "signatures": []})
         return
-    for item in entry.signed.signatures:
-        if item.credential.digest() not in written:
-            written.add(item.credential.digest())
-            yield _credential_line(item.credential)
+    yield from _credential_lines(entry.signed.signatures, written)
     yield _dump(
         {
             "type": "head",
@@ -89,6 +98,27 @@ def _head_lines(entry: LoggedHead, written: set[bytes]) -> Iterator[str]:
             "signatures": [_signature_object(item) for item in entry.signed.signatures],
         }
     )
+
+
+def _statement_lines(entry: LoggedStatement, written: set[bytes]) -> Iterator[str]:
+    if entry.signed is None:
+        yield _dump({"type": "statement", "statement": None, "signatures": []})
+        return
+    yield from _credential_lines(entry.signed.signatures, written)
+    yield _dump(
+        {
+            "type": "statement",
+            "statement": _b64(to_body(entry.signed.statement)),
+            "signatures": [_signature_object(item) for item in entry.signed.signatures],
+        }
+    )
+
+
+def _credential_lines(signatures: Iterable[HeadSignature], written: set[bytes]) -> Iterator[str]:
+    for item in signatures:
+        if item.credential.digest() not in written:
+            written.add(item.credential.digest())
+            yield _credential_line(item.credential)
 
 
 def _credential_line(credential: Credential) -> str:
@@ -113,6 +143,8 @@ def _read(number: int, fields: dict[str, Any], credentials: dict[str, Credential
         return _position(fields)
     if kind == "head":
         return _head(fields, credentials)
+    if kind == "statement":
+        return _statement(fields, credentials)
     if kind == "credential":
         _remember(fields, credentials)
     elif fields != {"type": "log", "format": FORMAT, "tenant": fields["tenant"]}:
@@ -136,6 +168,14 @@ def _head(fields: dict[str, Any], credentials: dict[str, Credential]) -> LoggedH
         return LoggedHead(size, None)
     signatures = tuple(_signature(item, credentials) for item in fields["signatures"])
     return LoggedHead(size, SignedHead(Head.from_bytes(body), signatures))
+
+
+def _statement(fields: dict[str, Any], credentials: dict[str, Credential]) -> LoggedStatement:
+    body = _optional_bytes(fields["statement"])
+    if body is None:
+        return LoggedStatement(None)
+    signatures = tuple(_signature(item, credentials) for item in fields["signatures"])
+    return LoggedStatement(SignedStatement(from_body(body), signatures))
 
 
 def _signature(item: dict[str, Any], credentials: dict[str, Credential]) -> HeadSignature:

@@ -81,3 +81,14 @@ class AuditCredential(Base):
 
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     body: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditStatement(Base):
+    """A signed statement about the log: a restore from a backup, or a checkpoint for pruning."""
+
+    __tablename__ = "audit_statement"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCDateTime)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    signatures: Mapped[bytes] = mapped_column(LargeBinary)

@@ -10,7 +10,7 @@ from pyramid.request import Request
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event, Outcome
+from medportal.audit.events import MAX_TEXT, Action, Event, Outcome
 
 
 def includeme(config: Any) -> None:
@@ -27,9 +27,13 @@ def audit(
     patient: str | None = None,
     object: str | None = None,
     reasons: Iterable[str] = (),
+    basis: str | None = None,
     details: Mapping[str, str | int] | None = None,
 ) -> None:
-    """Record what this request did; the actor is whoever is signed in, unless given."""
+    """Record what this request did; the actor is whoever is signed in, unless given.
+
+    ``basis`` is the id of what the answer rested on: an assignment, a rule, a broken glass.
+    """
     event = event_of(
         request,
         action,
@@ -38,6 +42,7 @@ def audit(
         patient=patient,
         object=object,
         reasons=reasons,
+        basis=basis,
         details=details,
     )
 
@@ -53,15 +58,28 @@ def event_of(
     outcome: Outcome,
     *,
     actor: str | None = None,
+    basis: str | None = None,
+    details: Mapping[str, str | int] | None = None,
     **rest: Any,
 ) -> Event:
-    """Return the event of a request, without writing it."""
+    """Return the event of a request, without writing it.
+
+    An event about a patient says in which roles the actor came, from where, and on what basis:
+    the patient is told.
+    """
     identity = request.identity
+    told = dict(details or {})
+    if identity and rest.get("patient"):
+        told["place"] = "on-site" if identity.on_site else "remote"
+        told["roles"] = ",".join(sorted(identity.roles))[:MAX_TEXT]
+    if basis:
+        told["basis"] = basis
     return Event.create(
         action,
         outcome,
         now=request.now,
         actor=actor or (identity.person_id if identity else None),
         session=identity.session_id if identity else None,
+        details=told,
         **rest,
     )

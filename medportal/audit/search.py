@@ -1,5 +1,6 @@
 """Searching the log, newest first, by key and never by offset."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,6 +56,36 @@ def find(session: Session, query: Query, *, after: Cursor | None = None, limit: 
     shown = rows[:limit]
     more = Cursor(shown[-1].at, shown[-1].id) if shown and len(rows) > limit else None
     return Page(tuple(Event.from_bytes(row.body) for row in shown), more)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One event and its number in the log, if it has one yet."""
+
+    event: Event
+    sequence: int | None
+
+
+def one(session: Session, event_id: str) -> Stored | None:
+    """Return the event with this id, if there is one. Raises ``MalformedEvent``."""
+    row = session.execute(
+        select(AuditEvent.body, AuditEvent.sequence).where(AuditEvent.id == event_id)
+    ).one_or_none()
+    return Stored(Event.from_bytes(row.body), row.sequence) if row else None
+
+
+def every(session: Session, query: Query, size: int = 500) -> Iterator[Event]:
+    """Give all events that match, newest first, in constant memory.
+
+    Raises ``MalformedEvent`` when it comes to a stored body that cannot be read.
+    """
+    after: Cursor | None = None
+    while True:
+        page = find(session, query, after=after, limit=size)
+        yield from page.events
+        after = page.next
+        if after is None:
+            return
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:

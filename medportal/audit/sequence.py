@@ -37,7 +37,7 @@ def sequence(
     Raises ``LogDamaged`` if the stored log contradicts its last head or ``pinned``: a
     rewritten log must not get a fresh signature.
     """
-    _lock(session)
+    lock(session)
     waiting = store.unsequenced(session, limit)
     if not waiting:
         return None
@@ -50,7 +50,8 @@ def sequence(
     return signed
 
 
-def _lock(session: Session) -> None:
+def lock(session: Session) -> None:
+    """Let nobody else work on this log until the transaction ends."""
     if session.get_bind(AuditHead).dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(LOCK_KEY)))
         return

@@ -12,7 +12,14 @@ from sqlalchemy.orm import Session
 from medportal.audit.errors import LogDamaged, MalformedHead
 from medportal.audit.heads import Credential, Head, HeadSignature, SignedHead
 from medportal.audit.merkle import Frontier, Node, peak_places
-from medportal.audit.models import AuditCredential, AuditEvent, AuditHead, AuditNode
+from medportal.audit.models import (
+    AuditCredential,
+    AuditEvent,
+    AuditHead,
+    AuditNode,
+    AuditStatement,
+)
+from medportal.audit.statements import SignedStatement, from_body, to_body
 from medportal.core import canonical
 from medportal.vault.store import insert_if_absent
 
@@ -88,9 +95,7 @@ def frontier(session: Session, size: int) -> Frontier:
 
 def add_head(session: Session, signed: SignedHead) -> None:
     """Store a head, and its credentials unless they are there."""
-    for item in signed.signatures:
-        values = {"digest": item.credential.digest(), "body": item.credential.to_bytes()}
-        insert_if_absent(session, AuditCredential, values)
+    _add_credentials(session, signed.signatures)
     head = signed.head
     session.execute(
         insert(AuditHead).values(
@@ -103,6 +108,45 @@ def add_head(session: Session, signed: SignedHead) -> None:
     )
 
 
+def _add_credentials(session: Session, signatures: Iterable[HeadSignature]) -> None:
+    for item in signatures:
+        values = {"digest": item.credential.digest(), "body": item.credential.to_bytes()}
+        insert_if_absent(session, AuditCredential, values)
+
+
+def add_statement(session: Session, signed: SignedStatement) -> None:
+    """Store a statement, and its credentials unless they are there."""
+    _add_credentials(session, signed.signatures)
+    session.execute(
+        insert(AuditStatement).values(
+            digest=signed.digest(),
+            at=signed.statement.at,
+            body=to_body(signed.statement),
+            signatures=_signatures_to_bytes(signed.signatures),
+        )
+    )
+
+
+def statements(session: Session) -> list[SignedStatement | None]:
+    """Return all statements, oldest first; ``None`` for an unreadable one."""
+    every = select(AuditStatement).execution_options(populate_existing=True)
+    rows = sorted(session.scalars(every), key=lambda row: (row.at, row.digest))
+    credentials = _credentials(session, rows)
+    return [_readable_statement(row, credentials) for row in rows]
+
+
+def _readable_statement(
+    row: AuditStatement, credentials: dict[bytes, Credential]
+) -> SignedStatement | None:
+    try:
+        items = _signature_items(row)
+        signatures = tuple(_signature(item, credentials) for item in items)
+        signed = SignedStatement(from_body(row.body), signatures)
+    except MalformedHead:
+        return None
+    return signed if (signed.statement.at, signed.digest()) == (row.at, row.digest) else None
+
+
 def last_head(session: Session) -> SignedHead | None:
     """Return the newest head; raises ``MalformedHead``."""
     return _one_head(session, select(AuditHead).order_by(AuditHead.size.desc()).limit(1))
@@ -111,6 +155,12 @@ def last_head(session: Session) -> SignedHead | None:
 def head_of_size(session: Session, size: int) -> SignedHead | None:
     """Return the head of exactly this size; raises ``MalformedHead``."""
     return _one_head(session, select(AuditHead).where(AuditHead.size == size))
+
+
+def head_covering(session: Session, sequence: int) -> SignedHead | None:
+    """Return the first head that covers the event ``sequence``; raises ``MalformedHead``."""
+    later = select(AuditHead).where(AuditHead.size > sequence)
+    return _one_head(session, later.order_by(AuditHead.size).limit(1))
 
 
 def _one_head(session: Session, statement: Select[AuditHead]) -> SignedHead | None:
@@ -213,7 +263,9 @@ def _leaf_page(session: Session, after: int, end: int) -> list[tuple[int, bytes]
     return [(index, value) for index, value in session.execute(statement)]
 
 
-def _credentials(session: Session, rows: Iterable[AuditHead]) -> dict[bytes, Credential]:
+def _credentials(
+    session: Session, rows: Iterable[AuditHead | AuditStatement]
+) -> dict[bytes, Credential]:
     """Return the credentials that these heads refer to, by digest, as far as readable."""
     wanted = {digest for row in rows for digest in _wanted(row)}
     statement = select(AuditCredential.body).where(AuditCredential.digest.in_(sorted(wanted)))
@@ -222,7 +274,7 @@ def _credentials(session: Session, rows: Iterable[AuditHead]) -> dict[bytes, Cre
     return {credential.digest(): credential for credential in found if credential is not None}
 
 
-def _wanted(row: AuditHead) -> list[bytes]:
+def _wanted(row: AuditHead | AuditStatement) -> list[bytes]:
     try:
         return [digest for *_, digest in _signature_items(row)]
     except MalformedHead:
@@ -259,7 +311,7 @@ def _signature(item: list[Any], credentials: dict[bytes, Credential]) -> HeadSig
     return HeadSignature(algorithm, key_id, value, credential)
 
 
-def _signature_items(row: AuditHead) -> list[list[Any]]:
+def _signature_items(row: AuditHead | AuditStatement) -> list[list[Any]]:
     try:
         items = canonical.decode(row.signatures)
     except canonical.NotCanonical:

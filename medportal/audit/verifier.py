@@ -16,6 +16,7 @@ from medportal.audit.checking import (
     Kind,
     Labels,
     LoggedHead,
+    LoggedStatement,
     Position,
     Report,
     verify_log,
@@ -82,10 +83,12 @@ def inclusion_proof(session: Session, sequence: int, size: int) -> list[bytes]:
 
 
 def log_entries(session: Session) -> Iterator[Entry]:
-    """Give the stored log in order: positions, and each head after what it covers.
+    """Give the stored log in order: statements, positions, each head after what it covers.
 
     What is sequenced while this reads is left out, events and heads alike.
     """
+    _snapshot(session)
+    yield from (LoggedStatement(signed) for signed in store.statements(session))
     ends = store.bounds(session)
     heads = (LoggedHead(size, signed) for size, signed in store.heads(session, ends.heads))
     head = next(heads, None)
@@ -97,6 +100,15 @@ def log_entries(session: Session) -> Iterator[Entry]:
     if head is not None:
         yield head
     yield from heads
+
+
+def _snapshot(session: Session) -> None:
+    """Let PostgreSQL show one state to the end, as SQLite does by itself.
+
+    Otherwise a log that is pruned while it is read would look damaged.
+    """
+    if not session.in_transaction() and session.get_bind().dialect.name == "postgresql":
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
 def _positions(session: Session, ends: store.Bounds) -> Iterator[Position]:

@@ -14,6 +14,13 @@ class Reason(StrEnum):
     ASSIGNED_CARE = "assigned-care"
     OWN_RECORD = "own-record"
     AUTHOR = "author"
+    #: Through the team of a ward.
+    WARD_TEAM = "ward-team"
+    TREATING = "treating-doctor"
+    REPRESENTATIVE = "representative"
+    #: The patient allows it.
+    PATIENT_ALLOWS = "patient-allows"
+    BROKEN_GLASS = "broken-glass"
     SIGNED_IN = "signed-in"
     # Decisions that deny.
     NOT_SIGNED_IN = "not-signed-in"
@@ -23,6 +30,11 @@ class Reason(StrEnum):
     SENSITIVE = "sensitive-category"
     OWN_RECORD_ONLY_AS_PATIENT = "own-record-only-as-patient"
     NO_SUCH_THING = "no-such-thing"
+    #: A rule of the patient blocks it.
+    PATIENT_BLOCKS = "patient-blocks"
+    NO_RULE_ALLOWS = "no-rule-allows"
+    GLASS_NOT_BROKEN = "glass-not-broken"
+    NOT_AUTHOR = "not-author"
     # Sign-in.
     WRONG_CREDENTIALS = "wrong-credentials"
     SUSPENDED = "suspended"
@@ -51,6 +63,16 @@ class Reason(StrEnum):
     LOST_DEVICE = "lost-device"
     SUSPECTED_MISUSE = "suspected-misuse"
     CORRECTION = "correction"
+    # Why somebody broke the glass.
+    EMERGENCY = "emergency"
+    COVERING = "covering-for-a-colleague"
+    REFERRAL = "asked-for-advice"
+    SAFETY = "safety-of-the-patient"
+    OTHER = "other"
+    # What a review or an answer to a complaint found.
+    JUSTIFIED = "justified"
+    NOT_JUSTIFIED = "not-justified"
+    FOLLOWED_UP = "followed-up"
     # Rules of administration.
     OWN_ACCOUNT = "own-account"
     SECOND_PERSON_NEEDED = "second-person-needed"

@@ -13,11 +13,12 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id
 from medportal.db.dialect import insert_or
+from medportal.delivery.blocks import keeps_out
 from medportal.delivery.errors import MalformedDelivery, NotAwaiting
 from medportal.delivery.models import Inbox, ReceiptCounter
 from medportal.delivery.states import DeliveryReason, Outcome
@@ -290,18 +291,19 @@ def _answer(arrival: Arrival, found: Registration) -> Registration:
 # Intake, the jobs' part
 
 
-def has_pending(session: Session) -> bool:
-    """Tell whether anything awaits intake, without locking it."""
-    waiting = select(Inbox.tid).where(Inbox.awaiting == Awaiting.INTAKE.value).limit(1)
-    return session.scalar(waiting) is not None
+def has_pending(session: Session, now: datetime) -> bool:
+    """Tell whether anything awaits intake that may be filed now, without locking it."""
+    waiting = select(Inbox.tid).where(Inbox.awaiting == Awaiting.INTAKE.value, ~keeps_out(now))
+    return session.scalar(waiting.limit(1)) is not None
 
 
-def pending(session: Session, limit: int = 64) -> list[InboxItem]:
+def pending(session: Session, now: datetime, limit: int = 64) -> list[InboxItem]:
     """Return items for intake, the longest waiting first, locked until the caller commits.
 
-    Items that another intake is working on are skipped.
+    Items that another intake is working on are skipped. What came from a partner of whom the
+    patient takes nothing since goes on waiting, sealed, until the rule ends.
     """
-    return _items(session, Awaiting.INTAKE, limit)
+    return _items(session, Awaiting.INTAKE, limit, ~keeps_out(now))
 
 
 def held(session: Session, limit: int = 64) -> list[InboxItem]:
@@ -363,7 +365,9 @@ def _step(
         raise NotAwaiting(f"the item does not wait for {awaiting.value}")
 
 
-def _items(session: Session, awaiting: Awaiting, limit: int) -> list[InboxItem]:
+def _items(
+    session: Session, awaiting: Awaiting, limit: int, *conditions: ColumnElement[bool]
+) -> list[InboxItem]:
     rows = session.execute(
         select(
             Inbox.sender,
@@ -378,10 +382,10 @@ def _items(session: Session, awaiting: Awaiting, limit: int) -> list[InboxItem]:
             Inbox.sequence,
             Inbox.received_at,
         )
-        .where(Inbox.awaiting == awaiting.value)
+        .where(Inbox.awaiting == awaiting.value, *conditions)
         .order_by(Inbox.received_at, Inbox.sequence)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=Inbox)
     )
     return [_item_of(dict(row._mapping)) for row in rows]
 

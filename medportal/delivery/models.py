@@ -7,7 +7,7 @@ recognised behind a bound parameter.
 
 from datetime import datetime
 
-from sqlalchemy import Index, Integer, LargeBinary, String, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from medportal.db import Base, Id, UTCDateTime
@@ -32,6 +32,7 @@ class Outbox(Base):
     version: Mapped[int] = mapped_column(Integer)
     chain: Mapped[str] = mapped_column(Id)
     patient_id: Mapped[str] = mapped_column(Id)
+    category: Mapped[str] = mapped_column(CODE, default="", server_default=text("''"))
     pseudonym: Mapped[bytes] = mapped_column(LargeBinary(32))
     key_id: Mapped[str] = mapped_column(String(64))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
@@ -73,12 +74,39 @@ Index(
     postgresql_where=Outbox.settled_at.is_(None),
 )
 Index(
+    "ix_outbox_patient",
+    Outbox.patient_id,
+    sqlite_where=Outbox.settled_at.is_(None),
+    postgresql_where=Outbox.settled_at.is_(None),
+)
+Index(
     "ix_outbox_receipted",
     Outbox.partner,
     Outbox.receipt_sequence,
     sqlite_where=Outbox.receipt_sequence.is_not(None),
     postgresql_where=Outbox.receipt_sequence.is_not(None),
 )
+
+
+class PartnerBlock(Base):
+    """A rule of a patient here about a partner: what is theirs is not sent, or not taken in.
+
+    Kept beside the patient's rules for the processes that face partners and read no rules.
+    ``effect`` is "block" or "allow", an exception; ``what`` is "everything", "category" or
+    "record"; ``what_id`` which.
+    """
+
+    __tablename__ = "partner_block"
+    __table_args__ = (Index("ix_partner_block_patient", "patient_id", "partner"),)
+
+    rule_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    patient_id: Mapped[str] = mapped_column(Id)
+    partner: Mapped[str] = mapped_column(SLUG)
+    effect: Mapped[str] = mapped_column(CODE)
+    what: Mapped[str] = mapped_column(CODE)
+    what_id: Mapped[str] = mapped_column(CODE)
+    since: Mapped[datetime] = mapped_column(UTCDateTime)
+    until: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class RecalledReceipt(Base):
@@ -115,6 +143,29 @@ class PartnerHead(Base):
     root: Mapped[bytes] = mapped_column(LargeBinary(32))
     body: Mapped[bytes] = mapped_column(LargeBinary)
     held_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class PartnerHeadConflict(Base):
+    """Evidence: a partner signed a head (``held``) and later one that does not continue it.
+
+    ``shown`` is the first such head, signed too, or empty if the partner showed none any more;
+    ``proof`` is what came with it. Later ones under the same held head are counted.
+    """
+
+    __tablename__ = "partner_head_conflict"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    held_root: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    held_size: Mapped[int] = mapped_column(BigInteger)
+    held: Mapped[bytes] = mapped_column(LargeBinary)
+    kind: Mapped[str] = mapped_column(CODE)
+    shown_size: Mapped[int] = mapped_column(BigInteger)
+    shown: Mapped[bytes] = mapped_column(LargeBinary)
+    proof: Mapped[bytes] = mapped_column(LargeBinary)
+    first_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    times: Mapped[int] = mapped_column(Integer)
+    settled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Inbox(Base):

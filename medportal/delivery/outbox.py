@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from medportal.core.ids import is_id, new_id
-from medportal.delivery.errors import LostLease, MalformedDelivery, NoSuchTransition
-from medportal.delivery.models import Outbox, PartnerMark
+from medportal.delivery.blocks import OF_THE_OUTBOX, BlockScope, Sending, stops, stops_now
+from medportal.delivery.errors import LostLease, MalformedDelivery
+from medportal.delivery.models import Outbox, PartnerBlock, PartnerMark
 from medportal.delivery.schedule import FAULTS, UNKNOWN, Random, needs_person, next_try
 from medportal.delivery.states import (
     ARRIVED,
+    OPEN,
     DeliveryEvent,
     DeliveryReason,
     DeliveryState,
@@ -42,7 +44,7 @@ class Outgoing:
 
     ``chain`` is the id that all corrections of one record share. ``digest`` is the SHA-256 of
     the exact content; ``pseudonym`` is the partner's name for the patient under ``key_id``;
-    ``sealed`` opens with the outbox key only.
+    ``sealed`` opens with the outbox key only; ``category`` is what rules may be about.
     """
 
     partner: str
@@ -54,6 +56,7 @@ class Outgoing:
     key_id: str
     digest: bytes
     sealed: bytes = field(repr=False)
+    category: str = ""
     tid: str = field(default_factory=new_id)
 
 
@@ -138,12 +141,36 @@ class QueueLine:
 def enqueue(session: Session, outgoing: Outgoing, now: datetime) -> str:
     """Add a delivery, due at once, to the caller's transaction; return its transfer id.
 
-    Raises ``MalformedDelivery`` for an id, digest or pseudonym of the wrong shape. A second
-    delivery of the same version to the same partner violates a constraint.
+    It is withheld from the beginning if a rule of the patient says so. Raises
+    ``MalformedDelivery`` for an id, digest or pseudonym of the wrong shape. A second delivery
+    of the same version to the same partner violates a constraint.
     """
     _check(outgoing)
-    session.execute(insert(Outbox).values(**_values(outgoing, now)))
+    session.execute(
+        insert(Outbox).values(**_values(outgoing, now), **_first(session, outgoing, now))
+    )
     return outgoing.tid
+
+
+def _first(session: Session, outgoing: Outgoing, now: datetime) -> dict[str, Any]:
+    about = Sending(
+        outgoing.partner,
+        outgoing.patient_id,
+        outgoing.category,
+        outgoing.record_id,
+        outgoing.chain,
+    )
+    if stops_now(session, about, now):
+        return _withheld(now)
+    return {"state": DeliveryState.WAITING.value, "reason": DeliveryReason.CREATED.value}
+
+
+def _withheld(now: datetime) -> dict[str, Any]:
+    return {
+        "state": DeliveryState.WITHHELD.value,
+        "reason": DeliveryReason.RULE_HERE.value,
+        "settled_at": now,
+    }
 
 
 def _check(outgoing: Outgoing) -> None:
@@ -164,12 +191,11 @@ def _values(outgoing: Outgoing, now: datetime) -> dict[str, Any]:
         "version": outgoing.version,
         "chain": outgoing.chain,
         "patient_id": outgoing.patient_id,
+        "category": outgoing.category,
         "pseudonym": outgoing.pseudonym,
         "key_id": outgoing.key_id,
         "digest": outgoing.digest,
         "sealed": outgoing.sealed,
-        "state": DeliveryState.WAITING.value,
-        "reason": DeliveryReason.CREATED.value,
         "attempts": 0,
         "fence": 0,
         "created_at": now,
@@ -191,8 +217,8 @@ def claim(
     """Lease up to ``limit`` due deliveries to ``partner``, the longest due first.
 
     Of a chain only the oldest unsettled version is given, so a stuck one holds back its own
-    corrections and nothing else. Rows held by another worker are skipped, never waited for.
-    Send only after the caller's commit.
+    corrections and nothing else. Rows held by another worker are skipped, never waited for, and
+    so is what a rule of its patient stops. Send only after the caller's commit.
     """
     _hold_mark(session, partner)
     tids = session.scalars(_due_heads(partner, now, limit)).all()
@@ -232,6 +258,7 @@ def _due_heads(partner: str, now: datetime, limit: int) -> Select[str]:
             Outbox.settled_at.is_(None),
             Outbox.next_at <= now,
             ~blocked,
+            ~stops(OF_THE_OUTBOX, now),
         )
         .order_by(Outbox.next_at)
         .limit(limit)
@@ -351,33 +378,101 @@ def retry(
     return at
 
 
-def withhold(session: Session, held: Claim, reason: DeliveryReason, now: datetime) -> None:
-    """Stop a delivery before anything is asked, because a rule of the patient here says so."""
-    state = transition(held.state, DeliveryEvent.STOPPED)
-    _write(session, held, state=state.value, reason=reason.value, settled_at=now, **_UNLEASED)
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A delivery that a rule of the patient stopped, or set free again."""
+
+    tid: str
+    partner: str
+    record_id: str
+    patient_id: str
 
 
-def lift(session: Session, tid: str, now: datetime) -> None:
-    """Let a withheld delivery go on, because the rule that stopped it is gone.
+def withhold_stopped(
+    session: Session, now: datetime, patient_id: str | None = None
+) -> list[Turned]:
+    """Withhold what rules stop, of one patient or of all; return it.
 
-    Raises ``NoSuchTransition`` if it is not withheld.
+    What a worker holds at this moment is left to it: it may have been sent already. It is
+    withheld when the attempt has failed, or the worker has died.
     """
-    state = transition(DeliveryState.WITHHELD, DeliveryEvent.RULE_LIFTED)
-    lifted = session.execute(
+    open_state = [state.value for state in OPEN]
+    return _turn(
+        session,
+        (
+            Outbox.settled_at.is_(None),
+            Outbox.state.in_(open_state),
+            or_(Outbox.lease_owner.is_(None), Outbox.lease_until <= now),
+            stops(OF_THE_OUTBOX, now),
+        ),
+        patient_id,
+        {**_withheld(now), **_UNLEASED, "fence": Outbox.fence + 1},
+    )
+
+
+def lift_freed(session: Session, now: datetime, patient_id: str | None = None) -> list[Turned]:
+    """Let go on what was withheld and no rule stops any more; return it."""
+    return _turn(
+        session,
+        (Outbox.state == DeliveryState.WITHHELD.value, ~stops(OF_THE_OUTBOX, now)),
+        patient_id,
+        {
+            "state": transition(DeliveryState.WITHHELD, DeliveryEvent.RULE_LIFTED).value,
+            "reason": DeliveryReason.RULE_LIFTED.value,
+            "attempts": 0,
+            "next_at": now,
+            "settled_at": None,
+        },
+    )
+
+
+def has_turned(session: Session, now: datetime) -> bool:
+    """Tell whether a rule has begun or ended for something, without locking anything."""
+    stopped = select(Outbox.tid).where(
+        Outbox.patient_id.in_(select(PartnerBlock.patient_id)),
+        Outbox.settled_at.is_(None),
+        or_(Outbox.lease_owner.is_(None), Outbox.lease_until <= now),
+        stops(OF_THE_OUTBOX, now),
+    )
+    freed = select(Outbox.tid).where(
+        Outbox.state == DeliveryState.WITHHELD.value, ~stops(OF_THE_OUTBOX, now)
+    )
+    return any(session.scalar(query.limit(1)) is not None for query in (stopped, freed))
+
+
+def count_open(
+    session: Session, patient_id: str, partner: str, what: BlockScope, what_id: str
+) -> int:
+    """Count what of a patient waits for a partner, or is withheld; of a category or a record."""
+    about = [Outbox.patient_id == patient_id, Outbox.partner == partner]
+    if what is BlockScope.CATEGORY:
+        about.append(Outbox.category == what_id)
+    elif what is BlockScope.RECORD:
+        about.append(or_(Outbox.record_id == what_id, Outbox.chain == what_id))
+    # Two questions, each with an index of its own.
+    open_now = (Outbox.settled_at.is_(None), Outbox.state == DeliveryState.WITHHELD.value)
+    counts = [
+        session.scalar(select(func.count()).where(*about, condition)) for condition in open_now
+    ]
+    return sum(count or 0 for count in counts)
+
+
+def _turn(
+    session: Session,
+    conditions: Sequence[ColumnElement[bool]],
+    patient_id: str | None,
+    values: dict[str, Any],
+) -> list[Turned]:
+    of_whom = () if patient_id is None else (Outbox.patient_id == patient_id,)
+    rows = session.execute(
         update(Outbox)
-        .where(Outbox.tid == tid, Outbox.state == DeliveryState.WITHHELD.value)
-        .values(
-            state=state.value,
-            reason=DeliveryReason.RULE_LIFTED.value,
-            attempts=0,
-            next_at=now,
-            settled_at=None,
-        )
-        .returning(Outbox.tid)
+        .where(*of_whom, *conditions)
+        .values(**values)
+        .returning(Outbox.tid, Outbox.partner, Outbox.record_id, Outbox.patient_id)
         .execution_options(synchronize_session=False)
     )
-    if lifted.one_or_none() is None:
-        raise NoSuchTransition("the delivery is not withheld")
+    found = (Turned(row.tid, row.partner, row.record_id, row.patient_id) for row in rows)
+    return sorted(found, key=lambda turned: turned.tid)
 
 
 def _streak(held: Claim, state: DeliveryState) -> int:
@@ -489,6 +584,17 @@ def queue_summary(session: Session) -> list[QueueLine]:
         QueueLine(partner, DeliveryState(state), count, oldest, next_at)
         for partner, state, count, oldest, next_at in rows
     ]
+
+
+def withheld_summary(session: Session) -> list[tuple[str, int, datetime]]:
+    """Return (partner, how many, since when the oldest) of what patients' rules withhold."""
+    rows = session.execute(
+        select(Outbox.partner, func.count(), func.min(Outbox.created_at))
+        .where(Outbox.state == DeliveryState.WITHHELD.value)
+        .group_by(Outbox.partner)
+        .order_by(Outbox.partner)
+    )
+    return [(partner, count, oldest) for partner, count, oldest in rows]
 
 
 _VIEW_COLUMNS = (

@@ -9,7 +9,7 @@ a restore renews it, so that a receipt which was under way during the restore is
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, insert, literal, select, update
+from sqlalchemy import ColumnElement, delete, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id, new_id
@@ -250,6 +250,14 @@ def hold_head(
         )
         write = write.values(**values).execution_options(synchronize_session=False)
     return session.scalar(write.returning(PartnerHead.partner)) is not None
+
+
+def forget_head(session: Session, partner: str) -> None:
+    """Let go of a partner's head, so that the next one shown is taken as it is.
+
+    For people who know why the partner's log began anew; the evidence is kept elsewhere.
+    """
+    session.execute(delete(PartnerHead).where(PartnerHead.partner == partner))
 
 
 def _contradicts(head: HeldHead, since: HeldHead) -> bool:

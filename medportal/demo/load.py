@@ -14,17 +14,19 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from medportal.access.care import assign
+from medportal.access.care import assign, assign_team
 from medportal.access.models import CareKind
+from medportal.access.wards import join
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.demo import people as cast
+from medportal.demo.needs import needs_of
 from medportal.demo.synthetic import Author, SyntheticPatient, generate
 from medportal.identity.credentials import set_password
 from medportal.identity.people import Profile, find_person, register_person
 from medportal.keys import TenantKeys
-from medportal.patients import partner_index
+from medportal.patients import partner_index, support
 from medportal.patients.service import (
     Registration,
     build_partner_index,
@@ -169,7 +171,7 @@ def _add_person(
                 number,
                 profile,
                 ward=tenant.wards[0] if tenant.wards else "",
-                bed="12" if tenant.wards else "",
+                bed="1" if tenant.wards else "",
                 destinations=_destinations(tenant, keys),
             ),
             keys.partner_keys(),
@@ -210,13 +212,14 @@ def _add_synthetic(session: Session, tenant: Tenant, keys: TenantKeys, now: date
     }
     catalogue = catalogues.load()
     _give_history(session, tenant, keys, authors, now)
+    _make_teams(session, tenant, staff, now)
     count = 0
     for patient in generate(SEED, today=now.date(), authors=authors, catalogue=catalogue):
         if tenant.id not in patient.tenants:
             continue
         _add_patient(session, tenant, keys, patient, staff, count, now)
         count += 1
-    _assign_cast(session, tenant, staff, now)
+    _assign_cast(session, tenant, keys, staff, now)
     return count
 
 
@@ -276,7 +279,8 @@ def _add_patient(
                 "pt",
             ),
             ward=tenant.wards[position % len(tenant.wards)] if tenant.wards else "",
-            bed=str(position // max(1, len(tenant.wards)) + 1) if tenant.wards else "",
+            # The first bed of the first ward is that of the original's patient.
+            bed=str(position // max(1, len(tenant.wards)) + 2) if tenant.wards else "",
             destinations=_destinations(tenant, keys),
         ),
         keys.partner_keys(),
@@ -290,6 +294,37 @@ def _add_patient(
     if doctors:
         doctor = doctors[position % len(doctors)]
         _assign(session, patient_id, doctor.id, CareKind.TREATING, now)
+    if tenant.wards:
+        ward = tenant.wards[position % len(tenant.wards)]
+        assign_team(session, patient_id=patient_id, ward=ward, by=None, now=now)
+        _note_needs(session, keys, patient_id, position, now)
+
+
+def _make_teams(
+    session: Session, tenant: Tenant, staff: Mapping[str, Sequence[Author]], now: datetime
+) -> None:
+    """Put the first of every caring role but doctors into the team of the first ward."""
+    for ward in tenant.wards[:1]:
+        for role in CARE_ROLES:
+            for member in staff.get(role, [])[:1] if role != "doctor" else ():
+                join(
+                    session,
+                    ward=ward,
+                    staff_id=member.id,
+                    assignable_roles=CARE_ROLES,
+                    by=None,
+                    now=now,
+                )
+
+
+def _note_needs(
+    session: Session, keys: TenantKeys, patient_id: str, position: int, now: datetime
+) -> None:
+    needs = needs_of(position)
+    if needs:
+        support.keep(
+            session, keys.vault, patient_id, needs, seen=support.NONE_YET, by=None, now=now
+        )
 
 
 def _add_record(
@@ -321,10 +356,16 @@ def _is_recent(record: ClinicalRecord, now: datetime) -> bool:
 
 
 def _assign_cast(
-    session: Session, tenant: Tenant, staff: Mapping[str, Sequence[Author]], now: datetime
+    session: Session,
+    tenant: Tenant,
+    keys: TenantKeys,
+    staff: Mapping[str, Sequence[Author]],
+    now: datetime,
 ) -> None:
     """Put the first doctor and one of every caring role in charge of the original's patient."""
     for patient in staff.get(PATIENT_ROLE, [])[:1]:
+        if tenant.wards:
+            _note_needs(session, keys, patient.id, 0, now)
         for role in CARE_ROLES:
             for carer in staff.get(role, [])[:1]:
                 kind = CareKind.TREATING if role == "doctor" else CareKind.TEAM

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from medportal.core.identity import SECOND_FACTORS, Method
 from medportal.core.reasons import Reason
-from medportal.tenancy.tenant import PATIENT_ROLE, Tenant
+from medportal.tenancy.tenant import OWN_ROLES, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,6 @@ def _withheld(
     known = tenant.roles.get(role)
     if known is not None and known.second_factor:
         return Reason.SECOND_FACTOR_NEEDED
-    if tenant.second_factor.remote_staff and role != PATIENT_ROLE and not on_site:
+    if tenant.second_factor.remote_staff and role not in OWN_ROLES and not on_site:
         return Reason.SECOND_FACTOR_NEEDED_OFF_SITE
     return None

@@ -14,14 +14,16 @@ opens it no longer.
 from collections.abc import Iterable
 
 from medportal.core.permissions import Permission
-from medportal.tenancy.tenant import PATIENT_ROLE, Role, Tenant
+from medportal.tenancy.tenant import OWN_ROLES, Role, Tenant
 
-#: What a role may hold without being guarded: no data of patients beyond name and place.
+#: What a role may hold without being guarded: no data of patients beyond name, place and
+#: how to move them.
 HARMLESS = frozenset(
     {
         Permission.PATIENTS_LIST,
         Permission.PATIENT_SEE,
         Permission.PATIENT_BED,
+        Permission.PATIENT_TRANSPORT,
         Permission.DELIVERY_FOLLOW,
         Permission.DELIVERIES_VIEW,
     }
@@ -36,9 +38,10 @@ def is_guarded(role: Role) -> bool:
 def may_be_granted_here(role_id: str) -> bool:
     """Tell whether administrators give and take this role at all.
 
-    Patients are made by registering a patient, and stay patients.
+    Patients are made by registering a patient, and stay patients; representatives by naming
+    them for one.
     """
-    return role_id != PATIENT_ROLE
+    return role_id not in OWN_ROLES
 
 
 def grantable_roles(tenant: Tenant) -> list[Role]:
@@ -64,16 +67,16 @@ def managing_roles(tenant: Tenant) -> frozenset[str]:
 def opens_guarded_things(tenant: Tenant, held: Iterable[str]) -> bool:
     """Tell whether an account with these roles takes a second person to be opened anew.
 
-    It does for patients, whose record it opens, and for a role that the catalogue no longer
-    knows: what it gave, it may give again.
+    It does for patients, whose record it opens, for who stands for one, and for a role that
+    the catalogue no longer knows: what it gave, it may give again.
     """
     harmless = {r.id for r in grantable_roles(tenant) if not is_guarded(r)}
     return not harmless.issuperset(held)
 
 
 def is_staff(held: Iterable[str]) -> bool:
-    """Tell whether somebody with these roles is anything else than a patient."""
-    return any(role != PATIENT_ROLE for role in held)
+    """Tell whether somebody with these roles is more than a patient or a representative."""
+    return not OWN_ROLES.issuperset(held)
 
 
 def is_vouched_for(tenant: Tenant, held: Iterable[str]) -> bool:

@@ -40,6 +40,16 @@ class MailKind(StrEnum):
     MANY_FAILURES = "many-failures"
     #: Somebody gave the right password and failed at the second step, again and again.
     SECOND_STEP_FAILED = "second-step-failed"
+    #: To a patient: a rule about who may see their record was made, changed or ended.
+    RULE_CHANGED = "rule-changed"
+    #: A member of staff opened the patient's record by emergency access.
+    GLASS_BROKEN = "glass-broken"
+    #: The privacy officer answered what looked wrong to somebody in an access log.
+    COMPLAINT_ANSWERED = "complaint-answered"
+    #: The desk corrected name, number, date of birth, or where a patient's results go.
+    DETAILS_CHANGED = "details-changed"
+    #: To a patient: somebody stands for them now, or no longer does.
+    REPRESENTATIVE_CHANGED = "representative-changed"
 
 
 #: Mails whose link carries a token.

@@ -296,6 +296,19 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
             "safer. If you are worried, tell us.",
         ),
     ),
+    MailKind.RULE_CHANGED: Words(
+        subject="A rule about your record has changed – {institution}",
+        happened=(
+            "In our portal, a rule about who may see your record was made, changed or ended.",
+            "When: {when}.",
+        ),
+        todo=(
+            "If this was you, or somebody who represents you, there is nothing that you need to "
+            "do.",
+            "Your rules are in the portal, under “Who may see my record”.",
+        ),
+        caution=(_TELL_US,),
+    ),
     MailKind.SECOND_STEP_FAILED: Words(
         subject="Somebody may know your password",
         happened=(
@@ -311,6 +324,53 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
             "If it was not you, somebody knows your password. These attempts did not open your "
             "account. Change your password in our portal now, under “My account”, and tell us.",
         ),
+    ),
+    MailKind.GLASS_BROKEN: Words(
+        subject="Emergency access to your record",
+        happened=(
+            "On {when}, a member of our staff opened your record in our portal by emergency "
+            "access. It is meant for when you need help and the people who usually look after "
+            "you cannot be waited for. It ends by itself after a short time.",
+        ),
+        todo=(
+            "To see who it was and which reason was given, sign in to our portal and choose “Who "
+            "looked”.",
+            "Somebody else here checks every emergency access. You need not ask for that.",
+        ),
+        caution=("If it looks wrong to you, say so on the same page, or tell us.",),
+    ),
+    MailKind.COMPLAINT_ANSWERED: Words(
+        subject="We have answered your question",
+        happened=(
+            "You asked us about somebody's access to data in our portal. On {when}, our privacy "
+            "officer answered.",
+        ),
+        todo=(
+            "To read the answer, sign in to our portal and choose “Who looked”. Your question "
+            "stands at the top of that page.",
+        ),
+        caution=("If the answer does not help you, ask again on the same page, or tell us.",),
+    ),
+    MailKind.DETAILS_CHANGED: Words(
+        subject="Your details have changed",
+        happened=(
+            "On {when}, our desk changed what we know about you: your name, your number, your date "
+            "of birth, or where your results go.",
+        ),
+        todo=(
+            "To see what stands there now, sign in to our portal and choose “My record”. If your "
+            "number was changed, sign in with the new one.",
+        ),
+        caution=("If this looks wrong to you, tell us.",),
+    ),
+    MailKind.REPRESENTATIVE_CHANGED: Words(
+        subject="Who stands for you has changed",
+        happened=(
+            "On {when}, our desk noted that somebody stands for you in our portal, or no longer "
+            "does. Whoever stands for you sees what you see, and can make rules for you.",
+        ),
+        todo=("To see who it is, sign in to our portal and choose “My record”.",),
+        caution=("If this looks wrong to you, tell us.",),
     ),
 }
 
@@ -487,6 +547,19 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
             "conta», torna-a mais segura. Se isto o preocupa, avise-nos.",
         ),
     ),
+    MailKind.RULE_CHANGED: Words(
+        subject="Mudou uma regra sobre o seu registo – {institution}",
+        happened=(
+            "No nosso portal, foi criada, alterada ou terminada uma regra sobre quem pode ver o "
+            "seu registo.",
+            "Quando: {when}.",
+        ),
+        todo=(
+            "Se foi feito por si, ou por quem o representa, não precisa de fazer mais nada.",
+            "As suas regras estão no portal, em «Quem pode ver o meu registo».",
+        ),
+        caution=(_AVISE_NOS,),
+    ),
     MailKind.SECOND_STEP_FAILED: Words(
         subject="Alguém pode saber a sua palavra-passe",
         happened=(
@@ -502,6 +575,58 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
             "Se não foram, alguém sabe a sua palavra-passe. Nenhuma destas tentativas abriu a sua "
             "conta. Altere já a palavra-passe no nosso portal, em «A minha conta», e avise-nos.",
         ),
+    ),
+    MailKind.GLASS_BROKEN: Words(
+        subject="Acesso de emergência ao seu registo",
+        happened=(
+            "No dia {when}, alguém da nossa equipa abriu o seu registo no nosso portal através "
+            "do acesso de emergência. Este acesso serve para quando precisa de ajuda e não é "
+            "possível esperar por quem o costuma acompanhar. Termina por si ao fim de pouco tempo.",
+        ),
+        todo=(
+            "Para ver quem foi e que motivo indicou, inicie sessão no nosso portal e escolha «Quem "
+            "consultou».",
+            "Todos os acessos de emergência são verificados por outra pessoa. Não precisa de o "
+            "pedir.",
+        ),
+        caution=("Se lhe parecer errado, diga-o nessa mesma página, ou avise-nos.",),
+    ),
+    MailKind.COMPLAINT_ANSWERED: Words(
+        subject="Respondemos à sua pergunta",
+        happened=(
+            "Fez-nos uma pergunta sobre um acesso a dados no nosso portal. O nosso encarregado da "
+            "proteção de dados respondeu no dia {when}.",
+        ),
+        todo=(
+            "Para ler a resposta, inicie sessão no nosso portal e escolha «Quem consultou». A sua "
+            "pergunta está no início dessa página.",
+        ),
+        caution=(
+            "Se a resposta não o esclarecer, pergunte de novo nessa mesma página, ou fale "
+            "connosco.",
+        ),
+    ),
+    MailKind.DETAILS_CHANGED: Words(
+        subject="Os seus dados mudaram",
+        happened=(
+            "No dia {when}, a nossa receção alterou o que sabemos sobre si: o nome, o número, a "
+            "data de nascimento ou o destino dos seus resultados.",
+        ),
+        todo=(
+            "Para ver o que está registado agora, inicie sessão no nosso portal e escolha «O meu "
+            "registo». Se o seu número mudou, inicie sessão com o novo.",
+        ),
+        caution=("Se isto lhe parece errado, avise-nos.",),
+    ),
+    MailKind.REPRESENTATIVE_CHANGED: Words(
+        subject="Mudou quem o representa",
+        happened=(
+            "No dia {when}, a nossa receção registou que alguém o representa no nosso portal, ou "
+            "que deixou de o representar. Quem o representa vê o que vê, e pode criar regras em "
+            "seu nome.",
+        ),
+        todo=("Para ver quem é, inicie sessão no nosso portal e escolha «O meu registo».",),
+        caution=("Se isto lhe parece errado, avise-nos.",),
     ),
 }
 

@@ -1,105 +1,207 @@
-"""Check or export the audit log of an institution, with its own authority as the anchor."""
+"""Check, export and maintain the audit log of an institution, its own authority as the anchor."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 
-from cryptography import x509
-
-from medportal.audit.heads import Credential
-from medportal.audit.lines import verify_lines
-from medportal.audit.verifier import Report, export_lines, verify_session
+from medportal.audit.append import append
+from medportal.audit.errors import LogDamaged
+from medportal.audit.events import Action, Event
+from medportal.audit.heads import Head, HeadSigner, SignedHead, verify_head
+from medportal.audit.maintenance import ACTOR, declare_restore, prune
+from medportal.audit.statements import Checkpoint, Restore, SignedStatement, verify_statement
+from medportal.audit.verifier import export_lines, latest_head, verify_session
 from medportal.core.errors import MedportalError
+from medportal.delivery import receipts
+from medportal.delivery.conflicts import settle
+from medportal.delivery.receipts import forget_head, held_head, renew_epoch
 from medportal.keys import TenantKeys
-from medportal.pki.keyfiles import certificate_from_pem
+from medportal.ops.pinned import pinned_head
+from medportal.ops.verify_log import CaTrust, Result, verify_file
 from medportal.pki.layout import load_profiles
-from medportal.pki.profiles import Algorithm, Purpose
-from medportal.pki.verify import institution_of, verify_leaf
+from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 
-HEAD_PURPOSES = {Algorithm.ED25519: Purpose.HEAD, Algorithm.ML_DSA_65: Purpose.HEAD_PQ}
+#: No event younger than this is forgotten, whoever asks for it.
+YOUNGEST_FORGOTTEN = timedelta(days=365)
 
 
-class NoRevocationList(MedportalError):
-    """A head that carries no revocation list of its moment cannot be checked."""
+class TooYoung(MedportalError):
+    """Events of the last year are not forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaTrust:
-    """Trusts the head certificates of one authority, as of the moment of each head."""
-
-    ca: x509.Certificate
-
-    def __call__(self, credential: Credential, *, algorithm: str, tenant: str, at: datetime) -> Any:
-        """Return the certified key; raises a ``PkiError`` or ``NoRevocationList``."""
-        if credential.crl is None:
-            raise NoRevocationList("the head carries no revocation list")
-        leaf = verify_leaf(
-            credential.chain,
-            ca=self.ca,
-            crl_der=credential.crl,
-            purpose=HEAD_PURPOSES[Algorithm(algorithm)],
-            institution=tenant,
-            now=at,
-            crl_limits=load_profiles().crl_limits,
-        )
-        return leaf.public_key
+class NothingHeld(MedportalError):
+    """There is no such head."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a check came to, for the command line."""
-
-    report: Report
-    tenant: str
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether nothing was found."""
-        return self.report.finding is None
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Return the result as one row."""
-        found = self.report.finding
-        return {
-            "tenant": self.tenant,
-            "events": self.report.size,
-            "heads": self.report.heads,
-            "not_yet_signed": self.report.pending,
-            "finding": "whole" if found is None else str(found.kind),
-            "first_bad_event": "" if found is None else str(found.sequence),
-        }
+class NotThatRestore(MedportalError):
+    """A restore that does not account for the head held of a partner."""
 
 
-def verify_tenant_log(settings: Settings, tenant: Tenant, database: Database) -> Result:
-    """Check an institution's stored log from its first event to its last head."""
-    keys = TenantKeys(tenant, settings.home(tenant.id))
+def verify_tenant_log(
+    settings: Settings, tenant: Tenant, database: Database, heads: Iterable[Path] = ()
+) -> Result:
+    """Check an institution's stored log from its first event to its last head.
+
+    ``heads`` are files with heads that somebody else kept.
+    """
+    held = [SignedHead.from_bytes(path.read_bytes()) for path in heads]
+    trust = _trust(settings, tenant)
     with database.reader() as session:
-        report = verify_session(session, tenant=tenant.id, trust=CaTrust(keys.keystore.ca))
+        report = verify_session(session, tenant=tenant.id, trust=trust, held=held)
     return Result(report, tenant.id)
 
 
-def verify_exported_log(file: Path, authority: Path) -> Result:
-    """Check an exported log against an authority's certificate; no database is needed.
-
-    Raises ``MalformedLine`` or a ``PkiError`` for files that are not what they should be.
-    """
-    ca = certificate_from_pem(authority.read_bytes(), str(authority))
-    tenant = institution_of(ca)
-    with file.open(encoding="utf-8") as lines:
-        report = verify_lines(lines, tenant=tenant, trust=CaTrust(ca))
-    return Result(report, tenant)
+def verify_exported_log(file: Path, authority: Path, heads: Iterable[Path] = ()) -> Result:
+    """Check an exported log; see :func:`medportal.ops.verify_log.verify_file`."""
+    return verify_file(file, authority, heads)
 
 
 def export_tenant_log(tenant: Tenant, database: Database, output: Path) -> int:
     """Write the log as JSON Lines; return how many."""
     count = 0
-    with database.reader() as session, output.open("w", encoding="utf-8") as file:
+    with database.reader() as session, output.open("w", encoding="utf-8", newline="\n") as file:
         for line in export_lines(session, tenant.id):
             file.write(line + "\n")
             count += 1
     return count
+
+
+def export_head(database: Database, output: Path, partner: str = "") -> Head:
+    """Write the newest own head, or the one held of a partner, to a file.
+
+    Raises ``NothingHeld``.
+    """
+    with database.reader() as session:
+        if partner:
+            held = held_head(session, partner)
+            signed = held and SignedHead.from_bytes(held.body)
+        else:
+            signed = latest_head(session)
+    if not signed:
+        raise NothingHeld("there is no head yet")
+    output.write_bytes(signed.to_bytes())
+    return signed.head
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A restore that was declared: what was kept and lost."""
+
+    restore: Restore
+    head: Head
+
+
+def accept_restore(
+    settings: Settings,
+    tenant: Tenant,
+    database: Database,
+    now: datetime,
+    *,
+    head: Path | None = None,
+    kept: int | None = None,
+    output: Path | None = None,
+) -> Accepted:
+    """Declare that the database was restored from a backup, and let the log go on from there.
+
+    The lost part led to the head that is pinned beside the database, or to the one in the file
+    ``head``, if the pin was restored too. What is there must be whole. The signed statement is
+    written to ``output`` for the partners. Partners are told of a new storage epoch, so that
+    what they sent since the backup is sent again.
+
+    Raises ``NothingHeld`` without a head, ``NothingLost``, ``LogDamaged``, ``ValueError``.
+    """
+    pinned = pinned_head(settings, tenant)
+    trust = _trust(settings, tenant)
+    lost = pinned.read()
+    if head is not None:
+        signed = SignedHead.from_bytes(head.read_bytes())
+        lost = verify_head(signed, tenant=tenant.id, trust=trust)
+    if lost is None:
+        raise NothingHeld("no head is remembered here: name the file of one that a partner holds")
+    _require_whole(settings, tenant, database)
+    signer = _signer(settings, tenant)
+    with database.writer() as session, session.begin():
+        said, newest = declare_restore(session, signer, lost, now, kept)
+        renew_epoch(session, now)
+    pinned.write(newest)
+    if output is not None:
+        output.write_bytes(said.to_bytes())
+    assert isinstance(said.statement, Restore)  # declare_restore signs no other kind
+    return Accepted(said.statement, newest.head)
+
+
+def accept_partner_restore(
+    settings: Settings, tenant: Tenant, database: Database, file: Path, now: datetime
+) -> Restore:
+    """Believe a partner's signed statement that it was restored; its next head is then taken.
+
+    The head held until now stays as evidence, with the day on which it was settled. Raises
+    ``NotThatRestore`` if the statement does not account for that head, ``BadSignature`` or a
+    ``PkiError`` for one that the partner did not sign.
+    """
+    signed = SignedStatement.from_bytes(file.read_bytes())
+    partner = signed.statement.tenant
+    trusted = TenantKeys(tenant, settings.home(tenant.id)).trusted
+    trust = CaTrust(trusted.get(partner).ca, load_profiles().crl_limits)
+    said = verify_statement(signed, tenant=partner, trust=trust)
+    with database.writer() as session, session.begin():
+        held = receipts.held_head(session, partner)
+        if not isinstance(said, Restore) or held is None or not _accounts(said, held):
+            raise NotThatRestore("the statement does not account for the head held here")
+        settle(session, partner, now)
+        forget_head(session, partner)
+        details: dict[str, str | int] = {
+            "partner": partner,
+            "kept": said.kept,
+            "root": held.root.hex(),
+        }
+        append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
+    return said
+
+
+def _accounts(said: Restore, held: receipts.HeldHead) -> bool:
+    return said.explains(Head(said.tenant, held.size, held.root, said.at))
+
+
+def prune_log(
+    settings: Settings, tenant: Tenant, database: Database, before: date, now: datetime
+) -> Checkpoint:
+    """Forget the words of events before a day, under a signed checkpoint.
+
+    Raises ``TooYoung`` for a day within the last year, ``NothingToPrune``, ``LogDamaged``.
+    """
+    moment = datetime.combine(before, time(), UTC)
+    if moment > now - YOUNGEST_FORGOTTEN:
+        raise TooYoung("events of the last 365 days are kept: name an earlier day")
+    _require_whole(settings, tenant, database)
+    signer = _signer(settings, tenant)
+    with database.writer() as session, session.begin():
+        checkpoint, newest = prune(session, signer, moment, now)
+    pinned_head(settings, tenant).write(newest)
+    return checkpoint
+
+
+def _require_whole(settings: Settings, tenant: Tenant, database: Database) -> None:
+    """Raise ``LogDamaged`` unless everything that is there fits; what is signed is believed."""
+    found = verify_tenant_log(settings, tenant, database).report.finding
+    if found is not None:
+        raise LogDamaged(f"the log is not whole: {found.kind} at event {found.sequence}")
+
+
+def _trust(settings: Settings, tenant: Tenant) -> CaTrust:
+    ca = TenantKeys(tenant, settings.home(tenant.id)).keystore.ca
+    return CaTrust(ca, load_profiles().crl_limits)
+
+
+def _signer(settings: Settings, tenant: Tenant) -> HeadSigner:
+    groups: Sequence[Group] = (Group.JOBS,)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups)
+    return HeadSigner(
+        tenant.id,
+        classical=keys.signer(Purpose.HEAD),
+        post_quantum=keys.signer(Purpose.HEAD_PQ),
+    )

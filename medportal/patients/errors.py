@@ -21,3 +21,23 @@ class AlreadyRegistered(PatientsError):
     def __init__(self, patient_id: str) -> None:
         self.patient_id = patient_id
         super().__init__("already registered")
+
+
+class _Refused(PatientsError):
+    """Something that must not be; ``code`` says why, for the form."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
+class SupportRefused(_Refused):
+    """Support needs that cannot be saved as they were typed."""
+
+
+class AdmissionRefused(_Refused):
+    """A patient cannot be put into this bed, or is in none."""
+
+
+class DetailsRefused(_Refused):
+    """Registration data that cannot be changed so."""

@@ -44,7 +44,7 @@ def registration_schema(
     schema.add(language_node(tenant))
     _place(schema, tenant)
     if partners:
-        schema.add(_destinations(partners))
+        schema.add(destinations_node(partners))
     return schema
 
 
@@ -165,7 +165,8 @@ def _place(schema: colander.Schema, tenant: Tenant) -> None:
     schema.add(optional_node("bed", _("Bed"), 20))
 
 
-def _destinations(partners: Sequence[tuple[str, str]]) -> Any:
+def destinations_node(partners: Sequence[tuple[str, str]]) -> Any:
+    """Return the node of the institutions that get a patient's results."""
     return colander.SchemaNode(
         colander.Set(),
         name="destinations",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from medportal.db import Base, Id, UTCDateTime
@@ -28,6 +28,38 @@ class Patient(Base):
     bed: Mapped[str] = mapped_column(String(20))
     registered_at: Mapped[datetime] = mapped_column(UTCDateTime)
     registered_by: Mapped[str | None] = mapped_column(Id)
+
+
+class Admission(Base):
+    """A patient lay in a bed of a ward for a time; the patient's row repeats the one in force."""
+
+    __tablename__ = "admission"
+    __table_args__ = (Index("ix_admission_patient", "patient_id", "since"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    patient_id: Mapped[str] = mapped_column(Id, ForeignKey("patient.person_id"))
+    ward: Mapped[str] = mapped_column(String(60))
+    bed: Mapped[str] = mapped_column(String(20))
+    since: Mapped[datetime] = mapped_column(UTCDateTime)
+    until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    admitted_by: Mapped[str | None] = mapped_column(Id)
+    discharged_by: Mapped[str | None] = mapped_column(Id)
+
+
+class SupportNeeds(Base):
+    """How to move a patient, what they eat, what they are allergic to: one version.
+
+    The newest counts; none is overwritten. ``sealed`` is under the patient's key.
+    """
+
+    __tablename__ = "support_needs"
+    __table_args__ = (Index("ix_support_needs_patient", "patient_id", "at", "id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    patient_id: Mapped[str] = mapped_column(Id, ForeignKey("patient.person_id"))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[datetime] = mapped_column(UTCDateTime)
+    by: Mapped[str | None] = mapped_column(Id)
 
 
 class Destination(Base):

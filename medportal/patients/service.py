@@ -18,6 +18,7 @@ from medportal.identity.people import (
     require_same_person,
     roles_of,
 )
+from medportal.patients.admissions import Place, begin_with, is_taken, lock_beds
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.models import Destination, Patient, PatientStatus
 from medportal.patients.partner_index import Build, build_index, index_patient
@@ -85,14 +86,18 @@ def register_patient(
     Their account begins anew, unless they hold one of ``vouching_roles``: until now it opened
     no record, and one administrator alone may have set it up (see ``identity.powers``), with
     a mailbox and a phone of their own. So those are replaced by what was typed now.
-    Raises ``RegistrationRefused`` for oneself, and where the number is that of somebody with
-    another name or date of birth: a slip of the keyboard must not make the wrong one a patient.
+    Raises ``RegistrationRefused`` for oneself, where the number is that of somebody with
+    another name or date of birth (a slip of the keyboard must not make the wrong one a
+    patient), and for a bed in which somebody lies.
     """
+    place = Place(registration.ward, registration.bed)
     known = find_person(session, registration.scheme, registration.number)
     if known is not None and session.get(Patient, known) is not None:
         raise AlreadyRegistered(known)
     if known is not None:
         _check_known(session, known, registration.profile, by)
+    _require_free(session, place)
+    if known is not None:
         # What an administrator does to the account at this moment comes before, or after.
         lock(session, known)
         if roles_of(session, known).isdisjoint(vouching_roles):
@@ -112,20 +117,31 @@ def register_patient(
         Patient(
             person_id=person.person_id,
             status=PatientStatus.ACTIVE,
-            ward=registration.ward,
-            bed=registration.bed,
+            ward="",
+            bed="",
             registered_at=now,
             registered_by=by,
         )
     )
     # The rows below refer to the patient, and foreign keys are checked at each statement.
     session.flush()
+    begin_with(session, person.person_id, place, by=by, now=now)
     session.add_all(
         Destination(patient_id=person.person_id, partner=partner, named_at=now, named_by=by)
         for partner in registration.destinations
     )
     index_patient(session, keys, demographics(session, person.person_id))
     return person.person_id, person.created
+
+
+def _require_free(session: Session, place: Place) -> None:
+    if not place.bed:
+        return
+    if not place.ward:
+        raise RegistrationRefused("bed-without-ward")
+    lock_beds(session)
+    if is_taken(session, place):
+        raise RegistrationRefused("bed-taken")
 
 
 def _check_known(session: Session, known: str, profile: Profile, by: str | None) -> None:

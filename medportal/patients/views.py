@@ -1,5 +1,6 @@
 """Register a patient, hand a new code over, find a patient by exact number."""
 
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,16 +11,17 @@ from pyramid_retry import mark_error_retryable
 from sqlalchemy.exc import IntegrityError
 
 from medportal.audit.events import Action, Outcome
-from medportal.core.permissions import Permission
+from medportal.core.permissions import Permission, Reach
 from medportal.core.reasons import Reason
 from medportal.identity import codes
 from medportal.identity.accounts import lock
-from medportal.identity.errors import CodeNotIssued
+from medportal.identity.errors import CodeNotIssued, Throttled
 from medportal.identity.fresh import require_fresh
 from medportal.identity.numbers import normal_number
 from medportal.identity.people import Profile, roles_of
 from medportal.identity.powers import guarded_roles, is_staff, is_vouched_for
-from medportal.patients import service
+from medportal.identity.views.answers import throttled
+from medportal.patients import finding, service
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
 from medportal.patients.forms import find_schema, registration_schema
 from medportal.patients.pseudonyms import MalformedIdentifier, normal_name
@@ -33,7 +35,11 @@ REFUSALS = {
         "Somebody with this number is known here under another name or date of birth. "
         "Check the citizen card, then ask the administration."
     ),
+    "bed-taken": _("Somebody lies in this bed. Choose another one, or leave it empty."),
+    "bed-without-ward": _("Choose the ward of this bed too."),
 }
+#: The fields to which refusals belong; the others belong to the number.
+FIELDS = {"bed-taken": "bed", "bed-without-ward": "ward"}
 
 NOT_ISSUED = {
     Reason.OWN_ACCOUNT: _("You cannot issue a code for yourself. Ask a colleague to do it."),
@@ -62,19 +68,28 @@ def is_name(typed: str) -> bool:
         return False
 
 
-def _form(request: Request) -> Form:
+def receivers(request: Request) -> list[tuple[str, str]]:
+    """Return (id, name) of the institutions that can be named to get a patient's results."""
     language = request.locale_name
-    partners = [
+    return [
         (partner.institution, partner.names.get(language) or partner.institution)
         for partner in request.keys.partners()
         if partner.kind != request.tenant.kind and partner.endpoint
     ]
-    today = request.now.astimezone(ZoneInfo(request.tenant.time_zone)).date()
+
+
+def today_of(request: Request) -> date:
+    """Return the day that it is at the institution."""
+    today: date = request.now.astimezone(ZoneInfo(request.tenant.time_zone)).date()
+    return today
+
+
+def _form(request: Request) -> Form:
     schema = registration_schema(
         request.tenant,
-        today,
-        language,
-        partners,
+        today_of(request),
+        request.locale_name,
+        receivers(request),
         is_number=lambda typed: usable_number(request, typed) is not None,
         is_name=is_name,
     )
@@ -111,7 +126,7 @@ def register(request: Request) -> Any:
         mark_error_retryable(error)
         raise
     except RegistrationRefused as error:
-        form.fail("number", REFUSALS[error.code])
+        form.fail(FIELDS.get(error.code, "number"), REFUSALS[error.code])
         return {"form": form}
     except AlreadyRegistered:
         form.fail("number", _("Somebody with this number is registered as a patient already."))
@@ -235,25 +250,60 @@ def _refused(request: Request, patient_id: str) -> Reason | None:
 @view_config(
     route_name="patient-find",
     renderer="templates/find.pt",
-    permission=Permission.PATIENTS_REGISTER,
+    permission=Permission.PATIENTS_FIND,
 )
-def find(request: Request) -> Any:
-    """Find a patient by exact number; a miss says so, and is audited like a hit."""
+def find(context: Any, request: Request) -> Any:
+    """Find a patient by exact number; a miss says so, and is audited like a hit.
+
+    Whoever may see the patient goes to their page. Who may not, and may break the glass, goes
+    to the page for that, and so learns that the patient is registered. Both are counted.
+    """
     schema = find_schema(
         request.tenant, is_number=lambda typed: usable_number(request, typed) is not None
     )
     form = make_form(request, schema, submit=_("Find"))
+    sees_all = Reach.ANY in context.facts().held.get(Permission.PATIENT_SEE, frozenset())
+    page = {"form": form, "sees_all": sees_all}
     if request.method != "POST":
-        return {"form": form}
+        return page
     values = form.validate(request.POST.items())
     if values is None:
-        return {"form": form}
-    number = usable_number(request, values["number"]) or ""
-    patient_id = service.find_patient(request.db, request.tenant.identifiers.scheme, number)
-    request.audit(
-        Action.PATIENT_SOUGHT, patient=patient_id, details={"found": int(patient_id is not None)}
-    )
-    if patient_id is None:
+        return page
+    if not sees_all:
+        try:
+            finding.refuse_searching(
+                request.db, request.identity.person_id, request.now, in_turn=True
+            )
+        except Throttled as error:
+            request.audit(Action.PATIENT_SOUGHT, Outcome.DENIED, reasons=[Reason.THROTTLED])
+            return {**page, **throttled(request, form, error.seconds)}
+    found = _found(context, request, usable_number(request, values["number"]) or "", sees_all)
+    if found is None:
         form.fail("number", _("Nobody with this number is registered as a patient here."))
-        return {"form": form}
-    return HTTPSeeOther(request.route_path("patient", patient=patient_id))
+        return page
+    return HTTPSeeOther(found)
+
+
+def _found(context: Any, request: Request, number: str, sees_all: bool) -> str | None:
+    """Return the address of the page to go to, ``None`` for nobody or nothing to be seen."""
+    scheme, now = request.tenant.identifiers.scheme, request.now
+    patient_id = service.find_patient(request.db, scheme, number)
+    seeker = request.identity.person_id
+    target = context[patient_id] if patient_id is not None else None
+    if target is not None and target.decision.allows(Permission.PATIENT_SEE):
+        _audit_sought(request, target.why(Permission.PATIENT_SEE))
+        return str(request.route_path("patient", patient=patient_id))
+    if target is not None and target.decision.allows(Permission.GLASS_BREAK):
+        _audit_sought(request, target.why(Permission.GLASS_BREAK))
+        finding.note_hit(request.db, seeker, now)
+        return str(request.route_path("glass", patient=patient_id))
+    # Somebody whom one may learn nothing about is sought like nobody, but for the log.
+    _audit_sought(request, {"patient": patient_id})
+    if not sees_all:
+        finding.note_miss(request.db, seeker, now)
+    return None
+
+
+def _audit_sought(request: Request, about: dict[str, Any]) -> None:
+    found = int(about["patient"] is not None)
+    request.audit(Action.PATIENT_SOUGHT, **about, details={"found": found})

@@ -19,8 +19,11 @@ from typing import Any
 
 
 def includeme(config: Any) -> None:
-    """Register the views, and how decisions learn about records."""
-    from medportal.records.store import record_facts
+    """Register the views, how decisions learn about records, and how logs name them."""
+    from medportal.records.presentation import record_titles
+    from medportal.records.store import record_facts, timeline
 
     config.registry["record_facts"] = record_facts
+    config.registry["record_titles"] = record_titles
+    config.registry["timeline"] = timeline
     config.scan("medportal.records.views")

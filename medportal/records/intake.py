@@ -84,7 +84,7 @@ def take_in(
     """
     keys.require_intake()
     filed = aside = 0
-    for item in pending(session, limit):
+    for item in pending(session, now, limit):
         try:
             # A savepoint: what an item that fails wrote is undone, the others stay.
             with session.begin_nested():

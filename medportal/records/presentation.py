@@ -1,12 +1,15 @@
 """Records as pages show them: rows of values, states of deliveries, in words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pyramid.request import Request
+from sqlalchemy.orm import Session
 
+from medportal.access import category_words, institutions
 from medportal.delivery.outbox import DeliveryView
 from medportal.delivery.states import OPEN, DeliveryReason, DeliveryState
 from medportal.records.catalogue import Catalogue
@@ -14,8 +17,10 @@ from medportal.records.content import BloodPressure, Coded, Observation, Quantit
 from medportal.records.fhir import Reading
 from medportal.records.fhir_write import Shown
 from medportal.records.interpret import Interpretation
-from medportal.web.i18n import _, format_datetime, format_number, translate
+from medportal.records.store import briefs
+from medportal.web.i18n import _, format_date, format_datetime, format_number, translate
 
+institution_name = institutions.institution_name
 #: Kind of tag, words. The words alone say what the colour says.
 INTERPRETATIONS = {
     Interpretation.LOW: ("warn", _("↓ Low")),
@@ -24,15 +29,7 @@ INTERPRETATIONS = {
     Interpretation.CRITICAL_HIGH: ("bad", _("↑↑ Critically high")),
     Interpretation.NORMAL: ("ok", _("Normal")),
 }
-CATEGORY_WORDS = {
-    "vital-signs": _("Vital signs"),
-    "laboratory": _("Laboratory results"),
-    "clinical-note": _("Medical record"),
-    "mental-health": _("Mental health"),
-    "sexual-health": _("Sexual health"),
-    "substance-use": _("Substance use"),
-    "genetics": _("Genetics"),
-}
+CATEGORY_WORDS = category_words.CATEGORY_WORDS
 KINDS = {
     DeliveryState.WAITING: "wait",
     DeliveryState.RETRYING: "wait",
@@ -155,16 +152,6 @@ def _name(request: Request, code: str, shown: Shown, catalogue: Catalogue) -> st
     return definition.name(request.locale_name) if definition else shown.name
 
 
-def institution_name(request: Request, institution: str) -> str:
-    """Return the name of this institution or of a partner, in the page's language."""
-    if institution == request.tenant.id:
-        return str(request.tenant.name(request.locale_name))
-    partner = request.keys.trusted.find(institution)
-    if partner is None:
-        return institution
-    return str(partner.names.get(request.locale_name) or institution)
-
-
 def delivery_line(request: Request, view: DeliveryView) -> DeliveryLine:
     """Return a delivery in words."""
     return DeliveryLine(
@@ -185,7 +172,7 @@ def _state_words(request: Request, view: DeliveryView) -> str:
         DeliveryState.DELIVERED: _("Delivered"),
         DeliveryState.HELD_FOR_REVIEW: _("Arrived, held for review"),
         DeliveryState.REJECTED: _("Refused"),
-        DeliveryState.WITHHELD: _("Not sent"),
+        DeliveryState.WITHHELD: _("Not sent: a rule of the patient"),
     }
     return translate(request, words[view.state])
 
@@ -212,3 +199,14 @@ def _detail(request: Request, view: DeliveryView) -> str:
 
 def _time(request: Request, moment: datetime) -> str:
     return format_datetime(request, moment, seconds=True)
+
+
+def record_titles(
+    request: Request, session: Session, patient_id: str, ids: Iterable[str]
+) -> dict[str, str]:
+    """Return what records of a patient are called, by id; an id of none is left out."""
+    return {
+        brief.id: f"{translate(request, CATEGORY_WORDS[brief.category])}, "
+        f"{format_date(request, brief.effective_on)}"
+        for brief in briefs(session, patient_id, ids)
+    }

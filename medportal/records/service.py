@@ -39,6 +39,9 @@ from medportal.records.store import IndexEntry
 from medportal.vault.documents import DocumentStore
 from medportal.vault.errors import VaultError
 
+#: What a grant may be of to open a record.
+OPENING = frozenset({Permission.RECORD_READ, Permission.PATIENT_VITALS})
+
 
 @dataclass(frozen=True, slots=True)
 class Created:
@@ -231,12 +234,14 @@ def open_record(
     that the index pins; 4. the origin's record key signed exactly this content; 5. what the
     index says of it, from which access was decided, is what was signed.
 
-    Raises ``RecordDamaged`` with the check that failed, ``NotPermitted`` for a grant of
-    something else.
+    A grant of the vital signs opens a record too: whoever holds one shows nothing else of it
+    (:mod:`medportal.records.vitals`). Raises ``RecordDamaged`` with the check that failed,
+    ``NotPermitted`` for a grant of something else.
     """
-    _require(grant, Permission.RECORD_READ)
+    if grant.permission not in OPENING:
+        raise NotPermitted(grant.permission)
     if (grant.patient_id, grant.record_id) != (entry.patient_id, entry.id):
-        raise NotPermitted(Permission.RECORD_READ)
+        raise NotPermitted(grant.permission)
     sealed = _open_document(session, documents, keys, entry)
     if statement.digest(sealed.content) != entry.content_digest:
         raise RecordDamaged("content-digest")  # 3
@@ -379,6 +384,7 @@ def _queue(
             key_id=key.key_id,
             digest=statement.digest(parcel.content),
             sealed=sealed,
+            category=record.category,
         ),
         now,
     )

@@ -1,12 +1,13 @@
 """Queries on the index of records."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
-from medportal.access.decisions import RecordFacts
+from medportal.access.question import RecordFacts
 from medportal.records.models import Record, RecordVersion
 
 PAGE = 20
@@ -68,6 +69,25 @@ def facts_of(entry: IndexEntry) -> RecordFacts:
 def find(session: Session, patient_id: str, record_id: str) -> IndexEntry | None:
     """Return the index entry of one record of one patient."""
     return next(iter(_entries(session, _query(patient_id).where(Record.id == record_id))), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """As much of a record as its name on a list needs."""
+
+    id: str
+    category: str
+    effective_on: date
+
+
+def briefs(session: Session, patient_id: str, ids: Iterable[str]) -> list[Brief]:
+    """Return those of the records that are this patient's."""
+    rows = session.execute(
+        select(Record.id, Record.category, Record.effective_on).where(
+            Record.id.in_(sorted(set(ids))), Record.patient_id == patient_id
+        )
+    )
+    return [Brief(*row) for row in rows]
 
 
 def timeline(

@@ -11,18 +11,23 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from medportal.access.care import carers
+from medportal.access.forms_care import CARE_WORDS
+from medportal.access.representatives import Standing, standing_for
 from medportal.access.resources import PatientContext, RecordContext
-from medportal.access.views import CARE_WORDS
+from medportal.access.summaries import sees_of
+from medportal.access.ways import ways_on
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
-from medportal.delivery.states import DeliveryReason
+from medportal.delivery.states import DeliveryReason, DeliveryState
 from medportal.identity.people import names_of
 from medportal.patients import service as patients
+from medportal.patients import support
 from medportal.patients.forms import SEX_WORDS
+from medportal.patients.models import PatientStatus
 from medportal.records import catalogue as catalogues
-from medportal.records import service, store
+from medportal.records import service, store, vitals
 from medportal.records.content import RecordKind, Sex, Subject
 from medportal.records.entry import parse_entry
 from medportal.records.errors import InvalidContent, RecordDamaged
@@ -42,41 +47,61 @@ from medportal.web.i18n import _
 
 
 @view_config(
-    route_name="patient", permission=Permission.PATIENT_SEE, renderer="templates/patient.pt"
+    route_name="patient",
+    permission=Permission.PATIENT_SEE,
+    request_method="GET",
+    renderer="templates/patient.pt",
 )
 def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
     """Show a patient, as much as the person may see."""
     decision = context.decision
-    sees = {
-        "birth": decision.allows(Permission.PATIENT_DEMOGRAPHICS),
-        "bed": decision.allows(Permission.PATIENT_BED),
-        "records": decision.allows(Permission.RECORD_LIST),
-    }
-    scheme = request.tenant.identifiers.scheme
+    sees = sees_of(decision)
+    noted = support.current(request.db, request.keys.vault, context.patient_id)
+    needs = sees.of(noted.needs)
     request.audit(
         Action.PATIENT_VIEWED,
-        patient=context.patient_id,
-        reasons=decision.because[Permission.PATIENT_SEE],
+        **context.why(Permission.PATIENT_SEE),
+        details={"damaged": 1} if noted.damaged else None,
     )
+    is_self = context.patient.is_self
+    sees_carers = is_self or decision.allows(Permission.CARE_MANAGE)
     return {
-        "is_self": context.patient.is_self,
-        "patient": patients.details(request.db, context.patient_id, scheme),
+        "is_self": is_self,
+        "patient": patients.details(request.db, context.patient_id, scheme_of(request)),
         "sees": sees,
+        "needs": needs,
+        "needs_damaged": noted.damaged and (sees.transport or sees.alerts),
+        "vitals": vitals.latest(context, request) if sees.vitals else vitals.Vitals(),
+        "ways": ways_on(context, request),
+        "has_list": decision.allows(Permission.PATIENTS_LIST) and not is_self,
         "may_add": decision.allows(Permission.RECORD_CREATE),
         "may_assign": decision.allows(Permission.CARE_MANAGE),
-        "may_issue_code": decision.allows(Permission.PATIENTS_REGISTER)
-        and not context.patient.is_self,
-        "carers": carers(request.db, context.patient_id, request.now)
-        if context.patient.is_self or decision.allows(Permission.CARE_MANAGE)
-        else [],
+        "carers": carers(request.db, context.patient_id, request.now) if sees_carers else [],
+        "sees_carers": sees_carers,
+        "standing": _standing_for(context, request),
         "care_words": CARE_WORDS,
         "sex_words": SEX_WORDS,
+        "is_deceased": PatientStatus.DECEASED,
         "destinations": [
             institution_name(request, partner)
             for partner in patients.destinations(request.db, context.patient_id)
         ],
-        **(_timeline(context, request) if sees["records"] else {"entries": [], "next": None}),
+        **(_timeline(context, request) if sees.records else {"entries": [], "next": None}),
     }
+
+
+def _standing_for(context: PatientContext, request: Request) -> list[Standing]:
+    """Return who stands for the patient now, for those who may rule over the record."""
+    if not context.decision.allows(Permission.RULES_MANAGE):
+        return []
+    found = standing_for(request.db, context.patient_id, request.now)
+    return [one for one in found if one.agreed]
+
+
+def scheme_of(request: Request) -> str:
+    """Return the scheme of the numbers by which people are known here."""
+    scheme: str = request.tenant.identifiers.scheme
+    return scheme
 
 
 def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
@@ -102,8 +127,7 @@ def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
     ]
     request.audit(
         Action.RECORDS_LISTED,
-        patient=context.patient_id,
-        reasons=context.decision.because[Permission.RECORD_LIST],
+        **context.why(Permission.RECORD_LIST),
         details={"count": len(entries)},
     )
     after = f"{page[-1].effective_on.isoformat()}.{page[-1].id}" if more else None
@@ -151,7 +175,12 @@ def _deliveries(
     }
 
 
-@view_config(route_name="record", permission=Permission.RECORD_READ, renderer="templates/record.pt")
+@view_config(
+    route_name="record",
+    permission=Permission.RECORD_READ,
+    request_method="GET",
+    renderer="templates/record.pt",
+)
 def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
     """Show one record with its origin and signature, or say that it is damaged."""
     entry = store.find(request.db, context.patient_id, context.record_id)
@@ -190,7 +219,12 @@ def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
     return {**page, "opened": opened, "rows": rows}
 
 
-@view_config(route_name="record-delivery", permission=Permission.DELIVERY_FOLLOW, renderer="json")
+@view_config(
+    route_name="record-delivery",
+    permission=Permission.DELIVERY_FOLLOW,
+    request_method="GET",
+    renderer="json",
+)
 def delivery_state(context: RecordContext, request: Request) -> dict[str, Any]:
     """Tell how one delivery of a record stands; the record's page asks while it changes."""
     tid = request.matchdict["tid"]
@@ -226,8 +260,7 @@ def new_record(context: PatientContext, request: Request) -> Any:
     page = {"form": form, "patient": patient, "kind": kind, "destinations": destinations}
     request.audit(
         Action.PATIENT_VIEWED,
-        patient=context.patient_id,
-        reasons=context.decision.because[Permission.RECORD_CREATE],
+        **context.why(Permission.RECORD_CREATE),
     )
     if request.method != "POST":
         return page
@@ -278,14 +311,17 @@ def _audit_created(context: PatientContext, request: Request, created: service.C
         object=created.record_id,
         reasons=context.decision.because[Permission.RECORD_CREATE],
     )
+    deliveries = outbox.state_of(request.db, created.record_id, request.now)
+    withheld = {view.tid for view in deliveries if view.state is DeliveryState.WITHHELD}
     for partner, tid in created.transfers:
+        stopped = tid in withheld
         request.audit(
-            Action.DELIVERY_QUEUED,
+            Action.DELIVERY_WITHHELD if stopped else Action.DELIVERY_QUEUED,
             patient=context.patient_id,
             object=tid,
+            reasons=[DeliveryReason.RULE_HERE] if stopped else [],
             details={"partner": partner, "record": created.record_id},
         )
-
     for partner in created.left_out:
         request.audit(
             Action.DELIVERY_QUEUED,

@@ -18,8 +18,11 @@ from medportal.core.errors import ConfigurationError
 from medportal.core.permissions import Permission, Reach
 
 LANGUAGES = ("en", "pt")
-#: The one role that is no staff's; whoever is registered as a patient holds it.
+#: Whoever is registered as a patient holds this role, and whoever stands for a patient the other.
 PATIENT_ROLE = "patient"
+REPRESENTATIVE_ROLE = "representative"
+#: The roles that are no staff's, and that no administrator gives or takes.
+OWN_ROLES = frozenset({PATIENT_ROLE, REPRESENTATIVE_ROLE})
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _SCHEME = re.compile(_SLUG.pattern + r"|[a-z]{2}\.[a-z][a-z0-9_]{0,25}")
 _ROLE = re.compile(r"[a-z][a-z_]{1,30}")
@@ -46,6 +49,7 @@ _TABLES = frozenset(
         "passwords",
         "sessions",
         "second_factor",
+        "access",
         "network",
         "approvals",
         "mail",
@@ -125,6 +129,14 @@ class SecondFactorPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """How long a broken glass stays open, and how long a proof of identity counts as fresh."""
+
+    glass: timedelta = timedelta(hours=1)
+    fresh_for: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """The server that takes this institution's mail, over verified TLS in any case.
 
@@ -201,6 +213,7 @@ class Tenant:
     #: Where people open the portal, without a slash at the end: links in mails begin so.
     address: str = ""
     second_factor: SecondFactorPolicy = SecondFactorPolicy()
+    access: AccessPolicy = AccessPolicy()
     #: Addresses from which somebody is on site, as CIDR networks.
     staff_networks: tuple[str, ...] = ()
     #: How long a change of somebody's email address by staff waits, so that they can object.
@@ -352,6 +365,7 @@ def parse(
         wards=reader.strings("wards", _WARD, "must be a list of names of 1 to 60 characters"),
         address=_address(reader),
         second_factor=read_second_factor(reader),
+        access=_access(reader),
         staff_networks=_networks(reader),
         email_delay=timedelta(hours=reader.integer("approvals.email_delay_hours", 72, 1, 720)),
         mail=_mail(reader),
@@ -403,6 +417,13 @@ def read_sessions(reader: Reader) -> SessionPolicy:
 def read_second_factor(reader: Reader) -> SecondFactorPolicy:
     """Return the table ``second_factor``; what is malformed is noted and has its default."""
     return SecondFactorPolicy(reader.flag("second_factor.remote_staff"))
+
+
+def _access(reader: Reader) -> AccessPolicy:
+    return AccessPolicy(
+        timedelta(minutes=reader.integer("access.glass_minutes", 60, 5, 1_440)),
+        timedelta(minutes=reader.integer("access.fresh_minutes", 10, 1, 720)),
+    )
 
 
 def _keys(data: Mapping[str, Any]) -> set[str]:

@@ -231,9 +231,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class PeerHead:
-    """Check and keep the head of the peer's audit log; the proof is from what we said we hold."""
+    """Check and keep the head of the peer's audit log; the proof is from what we said we hold.
 
-    head: bytes = field(repr=False)
+    ``head`` is ``None`` if the peer shows none.
+    """
+
+    head: bytes | None = field(repr=False)
     consistency: tuple[bytes, ...] = field(repr=False)
     since: HeldHead | None
 

@@ -214,7 +214,7 @@ class SenderStore(Protocol):
     def peer_head(
         self,
         partner: str,
-        head: bytes,
+        head: bytes | None,
         proof: Sequence[bytes],
         since: HeldHead | None,
         now: datetime,
@@ -269,7 +269,7 @@ class ReceiverStore(Protocol):
     def peer_head(
         self,
         partner: str,
-        head: bytes,
+        head: bytes | None,
         proof: Sequence[bytes],
         since: HeldHead | None,
         now: datetime,

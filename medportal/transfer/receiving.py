@@ -266,10 +266,10 @@ def on_proof(receiver: Receiver, event: Received[Proof], now: Instant) -> Step:
     session = transcript.session_id(bound(receiver), receiver.hello, receiver.challenge, event.raw)
     limits = receiver.limits
     ready = Ready(limits.window, limits.max_frame, round(limits.idle * 1000))
-    effects: list[Effect] = [send(ready), Established(session)]
-    if message.head is not None:
-        effects.append(PeerHead(message.head, message.consistency, receiver.held))
-    return replace(receiver, phase=Phase.OPEN, session=session, heard=now.mono), effects
+    # Also a head that is missing is looked at: a partner that had a log must show one.
+    head = PeerHead(message.head, message.consistency, receiver.held)
+    after = replace(receiver, phase=Phase.OPEN, session=session, heard=now.mono)
+    return after, [send(ready), Established(session), head]
 
 
 # Records.

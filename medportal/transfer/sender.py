@@ -36,7 +36,9 @@ _RANDOM = secrets.SystemRandom()
 class SenderSettings:
     """How the sender behaves; seconds.
 
-    ``poll`` lies well below the two seconds within which a new record must arrive.
+    ``poll`` lies well below the two seconds within which a new record must arrive. After
+    ``longest_connection`` a connection is made anew, however busy it is: heads of logs and
+    revocation lists are exchanged when one begins.
     """
 
     institution: str
@@ -45,6 +47,7 @@ class SenderSettings:
     first_wait: float = 0.3
     longest_wait: float = 30.0
     renew: float = 3.0
+    longest_connection: float = 900.0
     limits: ev.Limits = field(default_factory=ev.Limits)
 
 
@@ -221,6 +224,7 @@ class Exchange:
     async def run(self, channel: Channel, stop: asyncio.Event) -> ev.Close:
         """Converse until the connection ends; everything claimed has its result then."""
         store, partner = self._needs.store, self._peer.institution
+        self._until = asyncio.get_running_loop().time() + self._needs.settings.longest_connection
         held, mark = await asyncio.to_thread(store.standing, partner)
         signer = self._needs.keystore.signer(Purpose.EXCHANGE)
         ports = SenderPorts(
@@ -256,7 +260,8 @@ class Exchange:
     def _check(self, stop: asyncio.Event) -> ev.Event | None:
         if not self._peer.trusted.is_trusted(self._peer.institution):
             return ev.Abort(Code.REVOKED_PARTNER)
-        if stop.is_set() and self._talk.session.phase is not Phase.DRAINING:
+        is_old = asyncio.get_running_loop().time() >= self._until
+        if (stop.is_set() or is_old) and self._talk.session.phase is not Phase.DRAINING:
             return ev.Stop()
         return None
 

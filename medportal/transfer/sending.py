@@ -220,10 +220,9 @@ def on_challenge(sender: Sender, event: Received[Challenge], now: Instant) -> St
     after = replace(
         _waiting(sender, Phase.PREPARING, now), key=key, crl=message.crl, challenge=event.raw
     )
-    effects: list[Effect] = [Prepare(message.mark, message.held)]
-    if message.head is not None:
-        effects.append(PeerHead(message.head, message.consistency, sender.held))
-    return after, effects
+    # Also a head that is missing is looked at: a partner that had a log must show one.
+    head = PeerHead(message.head, message.consistency, sender.held)
+    return after, [Prepare(message.mark, message.held), head]
 
 
 def check_algorithm(key: VerifyKey, algorithm: str, key_id: str) -> None:

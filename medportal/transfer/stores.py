@@ -5,7 +5,7 @@ the partner states of itself (marks, heads) is checked before it is kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,9 @@ from medportal.audit.events import Action, Event
 from medportal.audit.events import Outcome as AuditOutcome
 from medportal.audit.heads import Credential, Head, SignedHead, check_extends, verify_head
 from medportal.audit.models import AuditEvent
-from medportal.delivery import inbox, outbox, receipts
+from medportal.core.reasons import Reason
+from medportal.delivery import blocks, inbox, outbox, receipts
+from medportal.delivery.conflicts import note_conflict
 from medportal.delivery.errors import HeadWentBack, LostLease
 from medportal.delivery.groups import Broken, commit_split
 from medportal.delivery.inbox import Arrival, Grant, Registration
@@ -119,18 +121,22 @@ class _Store:
     def peer_head(
         self,
         partner: str,
-        head: bytes,
+        head: bytes | None,
         proof: Sequence[bytes],
         since: HeldHead | None,
         now: datetime,
     ) -> bool:
-        """Verify and keep a partner's head; audit one that does not continue what we hold."""
+        """Verify and keep a partner's head; audit one that does not continue what we hold.
+
+        ``head`` is ``None`` if the partner shows none: good as long as it never showed one.
+        A signed head that contradicts a signed head is kept beside it, as evidence.
+        """
         try:
             with self._transaction() as session:
                 self._take_head(session, partner, head, proof, since, now)
         except (AuditError, PkiError, HeadWentBack) as error:
             log.error("partner's log head refused", partner=partner, kind=type(error).__name__)
-            self._audit_head(partner, type(error).__name__, now)
+            self._note_refusal(partner, head, proof, since, type(error).__name__, now)
             return False
         return True
 
@@ -138,11 +144,15 @@ class _Store:
         self,
         session: Session,
         partner: str,
-        body: bytes,
+        body: bytes | None,
         proof: Sequence[bytes],
         since: HeldHead | None,
         now: datetime,
     ) -> None:
+        if body is None:
+            if receipts.held_head(session, partner) is not None:
+                raise HeadWentBack("a partner that had a log shows none")
+            return
         head = verify_head(SignedHead.from_bytes(body), tenant=partner, trust=self._trust_head)
         before = None
         if since is not None:
@@ -150,6 +160,33 @@ class _Store:
             before = receipts.HeldHead(since.size, since.root, b"")
         new = receipts.HeldHead(head.size, head.root, body)
         receipts.hold_head(session, partner, new, before, now)
+
+    def _note_refusal(
+        self,
+        partner: str,
+        body: bytes | None,
+        proof: Sequence[bytes],
+        since: HeldHead | None,
+        kind: str,
+        now: datetime,
+    ) -> None:
+        """Audit that a head was refused, and keep it if its signatures make it evidence."""
+        with self._transaction() as session:
+            held = receipts.held_head(session, partner)
+            is_new = False
+            # What was proved from another head than the one held now says nothing about this one.
+            if held is not None and since == HeldHead(held.size, held.root):
+                with suppress(AuditError, PkiError):
+                    shown = self._evidence(partner, body)
+                    is_new = note_conflict(session, partner, held, shown, proof, now)
+            append(session, _head_refused(partner, kind, is_new, now))
+
+    def _evidence(self, partner: str, body: bytes | None) -> receipts.HeldHead | None:
+        """Return a head that was shown, its signatures verified."""
+        if body is None:
+            return None
+        head = verify_head(SignedHead.from_bytes(body), tenant=partner, trust=self._trust_head)
+        return receipts.HeldHead(head.size, head.root, body)
 
     def _trust_head(
         self, credential: Credential, *, algorithm: str, tenant: str, at: datetime
@@ -166,21 +203,20 @@ class _Store:
         )
         return leaf.public_key
 
-    def _audit_head(self, partner: str, kind: str, now: datetime) -> None:
-        event = Event.create(
-            Action.PEER_REFUSED,
-            AuditOutcome.FAILED,
-            now=now,
-            actor=f"partner:{partner}",
-            reasons=["log-head"],
-            details={"partner": partner, "error": kind},
-        )
-        with self._transaction() as session:
-            append(session, event)
-
     def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
         """Keep a partner's newest CRL, so that an older one is refused later."""
         remember_crl(self._keys.places.pki, partner, crl, now)
+
+
+def _head_refused(partner: str, kind: str, is_new: bool, now: datetime) -> Event:
+    return Event.create(
+        Action.PEER_REFUSED,
+        AuditOutcome.FAILED,
+        now=now,
+        actor=f"partner:{partner}",
+        reasons=["log-head"],
+        details={"partner": partner, "error": kind, "new_evidence": int(is_new)},
+    )
 
 
 class SqlSenderStore(_Store):
@@ -192,10 +228,17 @@ class SqlSenderStore(_Store):
         self._worker = worker
 
     def due(self, now: datetime) -> Sequence[str]:
-        """Return partners with something due; open rows only, by their own index."""
+        """Return partners with something due; open rows only, by their own index.
+
+        What a rule of a patient stops is no reason to call a partner.
+        """
         query = (
             select(Outbox.partner)
-            .where(Outbox.settled_at.is_(None), Outbox.next_at <= now)
+            .where(
+                Outbox.settled_at.is_(None),
+                Outbox.next_at <= now,
+                ~blocks.stops(blocks.OF_THE_OUTBOX, now),
+            )
             .distinct()
         )
         with self._reading() as session:
@@ -419,24 +462,34 @@ class SqlReceiverStore(_Store):
     def answer(
         self, sender: str, questions: Sequence[Question], now: datetime
     ) -> Mapping[str, Answer]:
-        """Answer queries; those that hit a patient are audited with the patient."""
-        with self._transaction() as session:
-            answers = {each.tid: self._answer(session, sender, each) for each in questions}
-            for tid, answer in answers.items():
-                _audit_query(session, sender, tid, answer, now)
-        return answers
+        """Answer queries; those that hit a patient are audited with the patient.
 
-    def _answer(self, session: Session, sender: str, asked: Question) -> Answer:
+        Also those that hit somebody who takes nothing from this partner: the partner hears
+        "unknown", the patient reads who asked.
+        """
+        with self._transaction() as session:
+            found = {each.tid: self._answer(session, sender, each, now) for each in questions}
+            for tid, (answer, patient_id) in found.items():
+                _audit_query(session, sender, tid, answer, patient_id, now)
+        return {tid: answer for tid, (answer, _patient_id) in found.items()}
+
+    def _answer(
+        self, session: Session, sender: str, asked: Question, now: datetime
+    ) -> tuple[Answer, str | None]:
+        """Return the answer, and whom the question hit."""
         grant = inbox.find_receipt(session, sender, asked.tid)
         if grant is not None:
-            return Receipted(self._receipt_again(grant))
+            return Receipted(self._receipt_again(grant)), None
         found = lookup(session, sender, asked.key_id, asked.pseudonym)
+        patient_id = found.patient_id if isinstance(found, Hit) else None
+        # Asked for nobody too, so that both ways to "unknown" take the same steps.
+        refused = blocks.refuses(session, patient_id or "", sender, now)
         match found:
-            case Hit(patient_id, tag):
-                return Known(patient_id, tag)
+            case Hit(_, tag) if not refused:
+                return Known(found.patient_id, tag), patient_id
             case IndexIncomplete():
-                return NotReady()
-        return NotKnown()
+                return NotReady(), None
+        return NotKnown(), patient_id
 
     def _receipt_again(self, grant: Grant) -> bytes:
         """Return the stored receipt, signed afresh if its certificate has been replaced."""
@@ -496,7 +549,10 @@ class SqlReceiverStore(_Store):
         with self._transaction() as session:
             # Asked again under the write lock: a revocation acts up to the last moment.
             good = [item for item in group if trusted.is_trusted(item[0].sender)]
-            arrivals = [self._current(session, *item) for item in good]
+            # And so does a patient's rule: nothing is kept, and the next question is answered
+            # as if nobody were registered.
+            refused = {r.tid for r, _ in good if blocks.refuses(session, r.patient, r.sender, now)}
+            arrivals = [self._current(session, *i) for i in good if i[0].tid not in refused]
             registered = inbox.register(session, arrivals, now, self._sign)
             for arrival, registration in zip(arrivals, registered, strict=True):
                 _audit_arrival(session, arrival, registration, now)
@@ -505,7 +561,12 @@ class SqlReceiverStore(_Store):
             for arrival, each in zip(arrivals, registered, strict=True)
         }
         return [
-            receipts_of.get((r.sender, r.tid, r.digest), Untrusted(Code.REVOKED_PARTNER))
+            receipts_of.get(
+                (r.sender, r.tid, r.digest),
+                ReceiverBusy(Code.INTERNAL)
+                if r.tid in refused
+                else Untrusted(Code.REVOKED_PARTNER),
+            )
             for r, _ in group
         ]
 
@@ -546,7 +607,11 @@ class SqlReceiverStore(_Store):
             append(session, event)
 
     def registrations(self) -> str:
-        """Return the id of the newest registration, by the index on action and time."""
+        """Return the newest registration and what stands of rules about partners.
+
+        The registration is found by the index on action and time. A rule that ends lets ask
+        again at once, in the words in which a registration does: no partner can tell which.
+        """
         query = (
             select(AuditEvent.id)
             .where(AuditEvent.action == Action.PATIENT_REGISTERED.value)
@@ -554,7 +619,7 @@ class SqlReceiverStore(_Store):
             .limit(1)
         )
         with self._reading() as session:
-            return session.scalar(query) or ""
+            return f"{session.scalar(query) or ''}.{blocks.state_of_blocks(session)}"
 
 
 def _held(arrival: Arrival) -> Arrival:
@@ -568,8 +633,16 @@ def _busy(broken: Broken) -> ReceiverBusy:
     return ReceiverBusy(Code.INTERNAL)
 
 
-def _audit_query(session: Session, sender: str, tid: str, answer: Answer, now: datetime) -> None:
+def _audit_query(
+    session: Session,
+    sender: str,
+    tid: str,
+    answer: Answer,
+    patient_id: str | None,
+    now: datetime,
+) -> None:
     hit = isinstance(answer, Known)
+    refused = patient_id is not None and not hit
     append(
         session,
         Event.create(
@@ -577,8 +650,9 @@ def _audit_query(session: Session, sender: str, tid: str, answer: Answer, now: d
             AuditOutcome.ALLOWED if hit else AuditOutcome.DENIED,
             now=now,
             actor=f"partner:{sender}",
-            patient=answer.patient if isinstance(answer, Known) else None,
+            patient=patient_id,
             object=tid,
+            reasons=[Reason.PATIENT_BLOCKS] if refused else [],
             details={"answer": type(answer).__name__},
         ),
     )

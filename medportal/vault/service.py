@@ -70,6 +70,33 @@ class Vault:
         context = self._context(patient_id, record_id, version)
         return envelope.open_document(key, sealed, context)
 
+    def seal_note(
+        self, session: Session, patient_id: str, purpose: str, note_id: str, plaintext: bytes
+    ) -> bytes:
+        """Seal words about a patient that are no record: a rule's note, a reason, an answer.
+
+        Under the patient's key, so that they go with it; bound to ``purpose`` and ``note_id``.
+        """
+        key = self.patient_key(session, patient_id, create=True)
+        return envelope.seal_document(
+            key, plaintext, self._note_context(patient_id, purpose, note_id)
+        )
+
+    def open_note(
+        self, session: Session, patient_id: str, purpose: str, note_id: str, sealed: bytes
+    ) -> bytes:
+        """Return what :meth:`seal_note` sealed; raises as :meth:`open_record` does."""
+        key = self.patient_key(session, patient_id)
+        return envelope.open_document(key, sealed, self._note_context(patient_id, purpose, note_id))
+
+    def _note_context(self, patient_id: str, purpose: str, note_id: str) -> dict[str, str | int]:
+        return {
+            "tenant": self.tenant_id,
+            "patient": patient_id,
+            "purpose": purpose,
+            "note": note_id,
+        }
+
     def seal_secret(self, purpose: str, owner: str, secret: bytes) -> bytes:
         """Seal a small secret of an account, such as that of an authenticator app.
 

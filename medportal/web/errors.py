@@ -11,7 +11,7 @@ not signed in the same way to the sign-in.
 
 import secrets
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -119,12 +119,13 @@ def includeme(config: Any) -> None:
 def missing(problem: HTTPForbidden | HTTPNotFound, request: Request) -> Response:
     """Answer for what is missing and for what is hidden, alike.
 
-    ``request.refused`` keeps the exception, for whoever writes the audit log.
+    ``request.refused`` keeps the exception, for whoever writes the audit log. Rooms above may
+    give requests ``ways_on``, made of who asks and of nothing else.
     """
     request.refused = problem
     if request.identity is None:
         return _to_sign_in(request)
-    return error_page(request, 404)
+    return error_page(request, 404, ways_on=getattr(request, "ways_on", ()))
 
 
 def refused(problem: HTTPException, request: Request) -> Response:
@@ -160,16 +161,25 @@ def unavailable_page(request: Request) -> Response:
 
 
 def error_page(
-    request: Request, status: int, *, plain: bool = False, reference: str | None = None
+    request: Request,
+    status: int,
+    *,
+    plain: bool = False,
+    reference: str | None = None,
+    ways_on: Sequence[tuple[Any, str, Any]] = (),
 ) -> Response:
-    """Return the error page of ``status``; a status without words of its own gets general ones."""
+    """Return the error page of ``status``; a status without words of its own gets general ones.
+
+    ``ways_on`` are (what to say, address, words of the link) of where else to go.
+    """
     words = WORDS.get(status) or (BAD_REQUEST if status < 500 else UNEXPECTED)
     if plain:
         settle_impersonally(request)
     request.is_asset = False
     request.failed_form = None
     request.is_plain = plain
-    body = render(TEMPLATE, {"words": words, "reference": reference}, request)
+    shown = {"words": words, "reference": reference, "ways_on": ways_on}
+    body = render(TEMPLATE, shown, request)
     return Response(body, status=f"{status} {HTTPStatus(status).phrase}", content_type="text/html")
 
 

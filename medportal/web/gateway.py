@@ -20,7 +20,7 @@ page. Nothing of the process's environment reaches a request.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,6 +55,30 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
+class Stream:
+    """A body that a view wants to have sent part by part, because it may be very long.
+
+    Each part is fetched in a thread that is free again while the part is sent. If fetching
+    fails, the connection is broken off: half a file must not look like a whole one.
+    """
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        """Take the parts; they are asked for one after the other, never at once."""
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._parts)
+
+    def close(self) -> None:
+        """Give up whatever the parts hold: a transaction, for one."""
+        close = getattr(self._parts, "close", None)
+        if close is not None:
+            close()
+
+
 class Gone(Exception):
     """Whoever asked has gone away before the request was whole."""
 
@@ -66,6 +90,7 @@ class Answer:
     status: int = 500
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    stream: Stream | None = None
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
@@ -107,7 +132,20 @@ class Gateway:
         answer = await loop.run_in_executor(self._pool, self._run, environ)
         headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if answer.stream is not None:
+            await self._send_parts(answer.stream, send)
         await send({"type": "http.response.body", "body": answer.body})
+
+    async def _send_parts(self, stream: Stream, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while (part := await loop.run_in_executor(self._pool, next, stream, None)) is not None:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except Exception as error:
+            log.error("stream-broken-off", kinds=kinds(error), places=places(error))
+            raise
+        finally:
+            await loop.run_in_executor(self._pool, stream.close)
 
     async def _fill(self, environ: dict[str, Any], receive: Receive) -> None:
         """Put the body into ``environ``, or what is wrong with it. Raises ``Gone``."""
@@ -166,9 +204,12 @@ async def _discard(length: int, receive: Receive) -> None:
 
 
 def call(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:
-    """Return the whole answer of a WSGI application."""
+    """Return the answer of a WSGI application, whole unless it is a stream."""
     answer = Answer()
     parts = wsgi(environ, answer)
+    if isinstance(parts, Stream):
+        answer.stream = parts
+        return answer
     try:
         answer.body = b"".join(parts)
     finally:

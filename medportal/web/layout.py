@@ -124,6 +124,14 @@ class Helpers:
         return [(self.text(words), address, self.text(link)) for words, address, link in found]
 
     @property
+    def banners(self) -> list[tuple[str, str, str]]:
+        """Return what is out of the ordinary about this page: words, address, link's words."""
+        if self.is_plain:
+            return []
+        found = getattr(self._request, "banners", [])
+        return [(self.text(words), address, self.text(link)) for words, address, link in found]
+
+    @property
     def other_languages(self) -> list[tuple[str, str]]:
         """Return code and own name of the languages that the page is not in."""
         return [(code, name) for code, name in LANGUAGES.items() if code != self.language]

@@ -7,14 +7,27 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from medportal.access.care import assign, assignable_staff, carers, end_assignment
-from medportal.access.decisions import AccessFacts, decide
+from medportal.access.care import (
+    Ended,
+    assign,
+    assign_team,
+    assignable_staff,
+    carers,
+    end_all,
+    end_assignment,
+    end_team,
+    patients_of,
+    planned,
+)
+from medportal.access.decisions import decide
 from medportal.access.errors import AssignmentRefused
-from medportal.access.facts import held_permissions, patient_facts
+from medportal.access.facts import departments_of, held_permissions, patient_facts
 from medportal.access.models import CareAssignment, CareKind
+from medportal.access.question import AccessFacts
+from medportal.access.wards import join, leave
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission
-from medportal.identity.models import Account, AccountStatus
+from medportal.identity.models import Account, AccountStatus, RoleGrant
 from medportal.identity.people import Profile, register_person
 from medportal.patients.service import Registration, register_patient
 
@@ -27,7 +40,7 @@ HOUR = timedelta(hours=1)
 def put(session, now):
     """Give a function that assigns; returns the assignment's id."""
 
-    def made(patient_id, staff_id, kind=CareKind.TREATING, by=None, at=now):
+    def made(patient_id, staff_id, kind=CareKind.TREATING, by=None, at=now, **more):
         return assign(
             session,
             patient_id=patient_id,
@@ -37,6 +50,7 @@ def put(session, now):
             treating_roles=TREATING,
             by=by,
             now=at,
+            **more,
         )
 
     return made
@@ -45,7 +59,12 @@ def put(session, now):
 def reads(session, tenant, staff_id, patient_id, at):
     """Tell whether somebody may read a patient's records, from the database to the decision."""
     who = Identity(staff_id, tenant.id, frozenset({"doctor"}), "s", at)
-    facts = AccessFacts(held_permissions(tenant, who), patient_facts(session, who, patient_id))
+    departments = departments_of(session, staff_id, at)
+    facts = AccessFacts(
+        held_permissions(tenant, who),
+        patient_facts(session, who, patient_id, departments),
+        departments=departments,
+    )
     return decide(who, facts, at).allows(Permission.RECORD_READ)
 
 
@@ -60,7 +79,7 @@ def test_assigned_from_now_until_ended(session, tenants, person, put, now):
     assert reads(session, hospital, doctor, patient, now)
     assert not reads(session, hospital, doctor, patient, now - timedelta(microseconds=1))
     end = now + HOUR
-    assert end_assignment(session, patient, made, end) == doctor
+    assert end_assignment(session, patient, made, end) == Ended(made, doctor, None)
     assert reads(session, hospital, doctor, patient, end - timedelta(microseconds=1))
     assert not reads(session, hospital, doctor, patient, end)
     assert carers(session, patient, end) == []
@@ -233,3 +252,181 @@ def test_two_clerks_at_once_assign_once(engine, now):
     assert outcomes == ["already-assigned"]
     with Session(engine) as session:
         assert len(session.scalars(select(CareAssignment)).all()) == 1
+
+
+def refusal(call, *arguments, **more):
+    """Return the code of a refusal."""
+    with pytest.raises(AssignmentRefused) as refused:
+        call(*arguments, **more)
+    return refused.value.code
+
+
+def test_from_a_day_until_a_day(session, tenants, person, put, now):
+    hospital, doctor, patient = tenants["hospital"], person("doctor"), person("patient")
+    begin, end = now + HOUR, now + 3 * HOUR
+    made = put(patient, doctor, since=begin, until=end)
+    session.flush()
+    assert carers(session, patient, now) == []
+    (ahead,) = planned(session, patient, now)
+    assert (ahead.assignment_id, ahead.since, ahead.until) == (made, begin, end)
+    assert ahead.is_to_come(now) and not ahead.is_to_come(begin)
+    tick = timedelta(microseconds=1)
+    moments = [begin - tick, begin, end - tick, end]
+    assert [reads(session, hospital, doctor, patient, at) for at in moments] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert planned(session, patient, begin) == []
+
+
+def test_dates_that_make_no_sense(session, person, put, now):
+    patient, doctor = person("patient"), person("doctor")
+    tick = timedelta(microseconds=1)
+    assert refusal(put, patient, doctor, since=now - tick) == "begins-in-the-past"
+    assert refusal(put, patient, doctor, until=now) == "ends-before-it-begins"
+    assert refusal(put, patient, doctor, since=now + HOUR, until=now + HOUR) == (
+        "ends-before-it-begins"
+    )
+    assert carers(session, patient, now) == []
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "refused"),
+    [
+        (0, None, True),
+        (0, 1, True),
+        (0, 2, True),
+        (2, 3, True),
+        (3, None, False),
+        (5, 6, False),
+    ],
+)
+def test_two_times_of_one_person_do_not_overlap(session, person, put, now, since, until, refused):
+    """There is one from the first hour to the third."""
+    patient, doctor = person("patient"), person("doctor")
+    put(patient, doctor, until=now + 3 * HOUR)
+    session.flush()
+    dates = {"since": now + since * HOUR, "until": until and now + until * HOUR}
+    if refused:
+        assert refusal(put, patient, doctor, **dates) == "already-assigned"
+    else:
+        put(patient, doctor, **dates)
+
+
+def test_one_that_is_to_come_is_taken_back(session, tenants, person, put, now):
+    patient, doctor = person("patient"), person("doctor")
+    made = put(patient, doctor, since=now + 2 * HOUR)
+    session.flush()
+    assert end_assignment(session, patient, made, now + HOUR) == Ended(made, doctor, None)
+    session.expire_all()
+    assert planned(session, patient, now) == []
+    for hours in (0, 1, 2, 3):
+        assert not reads(session, tenants["hospital"], doctor, patient, now + hours * HOUR)
+    # What never was stands in nobody's way.
+    put(patient, doctor, since=now + 2 * HOUR)
+
+
+@pytest.fixture
+def team(session, now):
+    """Give a function that puts somebody into a ward's team; returns the membership's id."""
+
+    def made(staff_id, ward="Cardiology", at=now, **more):
+        return join(
+            session, ward=ward, staff_id=staff_id, assignable_roles=CARING, by=None, now=at, **more
+        )
+
+    return made
+
+
+def test_a_ward_s_team_looks_after_a_patient(session, tenants, person, team, now):
+    hospital, patient = tenants["hospital"], person("patient")
+    doctor, later, outsider = person("doctor"), person("doctor"), person("doctor")
+    member = team(doctor)
+    team(outsider, "Maternity")
+    made = assign_team(session, patient_id=patient, ward="Cardiology", by=None, now=now)
+    session.flush()
+    (carer,) = carers(session, patient, now)
+    assert (carer.assignment_id, carer.ward, carer.staff_id) == (made, "Cardiology", "")
+    assert reads(session, hospital, doctor, patient, now)
+    assert not reads(session, hospital, later, patient, now)
+    assert not reads(session, hospital, outsider, patient, now)
+    team(later, at=now + HOUR)
+    session.flush()
+    assert reads(session, hospital, later, patient, now + HOUR)
+    # Who leaves the team loses the patient at that moment, the others do not.
+    assert leave(session, "Cardiology", member, now + HOUR) == doctor
+    session.flush()
+    assert not reads(session, hospital, doctor, patient, now + HOUR)
+    assert end_team(session, patient, "Maternity", now + HOUR) == []
+    assert end_team(session, patient, "Cardiology", now + 2 * HOUR) == [
+        Ended(made, None, "Cardiology")
+    ]
+    assert not reads(session, hospital, later, patient, now + 2 * HOUR)
+
+
+def test_nobody_assigns_the_team_that_they_are_in_or_will_be(session, person, team, now):
+    patient, clerk, other = person("patient"), person("nurse"), person("nurse")
+    team(clerk)
+    team(other, since=now + HOUR)
+    session.flush()
+    call = {"patient_id": patient, "ward": "Cardiology", "now": now}
+    assert refusal(assign_team, session, by=clerk, **call) == "your-own-team"
+    assert refusal(assign_team, session, by=other, **call) == "your-own-team"
+    assign_team(session, by=person("ward_clerk"), **call)
+    session.flush()
+    assert refusal(assign_team, session, by=None, **call) == "already-assigned"
+
+
+def test_whom_somebody_looks_after(session, person, put, team, now):
+    doctor, mine, teams, nobodys, over = (
+        person("doctor"),
+        person("patient"),
+        person("patient"),
+        person("patient"),
+        person("patient"),
+    )
+    team(doctor)
+    put(mine, doctor)
+    put(over, doctor, until=now + HOUR)
+    assign_team(session, patient_id=teams, ward="Cardiology", by=None, now=now)
+    assign_team(session, patient_id=nobodys, ward="Maternity", by=None, now=now)
+    session.flush()
+    found = set(session.scalars(patients_of(doctor, ["Cardiology"], now + HOUR)))
+    assert found == {mine, teams}
+    assert set(session.scalars(patients_of(doctor, [], now))) == {mine, over}
+
+
+def test_nobody_looks_after_themselves_through_a_team(session, person, team, now):
+    me = person("patient")
+    assign_team(session, patient_id=me, ward="Cardiology", by=None, now=now)
+    session.flush()
+    assert session.scalars(patients_of(me, ["Cardiology"], now)).all() == []
+
+
+def test_all_end_at_once(session, tenants, person, put, team, now):
+    hospital, patient, another = tenants["hospital"], person("patient"), person("patient")
+    doctor, nurse, other = person("doctor"), person("nurse"), person("doctor")
+    member = person("doctor")
+    team(member)
+    ids = {put(patient, doctor), put(patient, nurse, CareKind.TEAM, since=now + 2 * HOUR)}
+    ids.add(assign_team(session, patient_id=patient, ward="Cardiology", by=None, now=now))
+    over = put(patient, other, until=now + HOUR)
+    kept = put(another, doctor)
+    session.flush()
+    ended = end_all(session, patient, now + HOUR)
+    assert {one.assignment_id for one in ended} == ids
+    assert over not in ids
+    for who in (doctor, nurse, other, member):
+        assert not reads(session, hospital, who, patient, now + HOUR)
+        assert not reads(session, hospital, who, patient, now + 5 * HOUR)
+    assert end_all(session, patient, now + HOUR) == []
+    assert [carer.assignment_id for carer in carers(session, another, now + HOUR)] == [kept]
+
+
+def test_somebody_with_two_roles_is_offered_once(session, person, now):
+    both = person("nurse")
+    session.add(RoleGrant(person_id=both, role="doctor", granted_at=now, granted_by=None))
+    session.flush()
+    assert [row[::2] for row in assignable_staff(session, CARING)] == [(both, "doctor")]

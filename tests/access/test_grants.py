@@ -2,15 +2,18 @@
 
 import copy
 from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
 
 import pytest
 
-from medportal.access.decisions import AccessFacts, PatientFacts, decide
+from medportal.access.decisions import decide
 from medportal.access.errors import NotPermitted
 from medportal.access.grants import Grant, mint
+from medportal.access.question import AccessFacts, PatientFacts, RecordFacts
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission, Reach
 from medportal.core.reasons import Reason
+from medportal.identity.errors import NotFresh
 
 PATIENT = "c" * 32
 HELD = {Permission.RECORD_READ: frozenset({Reach.ANY})}
@@ -72,3 +75,20 @@ def test_how_a_grant_is_minted_does_not_show(asker, decision, now):
     grant = mint(asker, decision, Permission.RECORD_READ, PATIENT, now)
     assert copy.copy(grant) == grant
     assert "object object" not in repr(grant)
+
+
+def test_who_has_to_prove_who_they_are_first_gets_no_grant_until_then(asker, now):
+    """A sensitive record, looked at from elsewhere: the session alone is not enough."""
+    genetics = RecordFacts("d" * 32, True, None, "genetics")
+    facts = AccessFacts(HELD, PatientFacts(PATIENT, True), genetics, fresh_for=timedelta(minutes=9))
+
+    def minted(who):
+        decision = decide(who, facts, now)
+        return mint(who, decision, Permission.RECORD_READ, PATIENT, now, "d" * 32)
+
+    for long_ago in (None, now - timedelta(minutes=9)):
+        with pytest.raises(NotFresh):
+            minted(replace(asker, confirmed_at=long_ago))
+    just_so = now - timedelta(minutes=9) + timedelta(microseconds=1)
+    assert minted(replace(asker, confirmed_at=just_so)).because == (Reason.ROLE_ANY,)
+    assert minted(replace(asker, on_site=True)).because == (Reason.ROLE_ANY,)

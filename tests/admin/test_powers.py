@@ -19,8 +19,8 @@ GUARDED = {
         "ward_clerk": True,
         "porter": False,
         "volunteer": False,
-        "patient_assistant": False,
-        "clinical_assistant": False,
+        "patient_assistant": True,
+        "clinical_assistant": True,
     },
     "laboratory": {
         "admin": True,
@@ -47,14 +47,15 @@ def test_every_role_of_the_catalogues(request, name, role_id, answer):
     assert powers.is_guarded(catalogue[role_id]) is answer
 
 
-def test_the_table_names_every_role_but_the_patients(tenant):
+def test_the_table_names_every_role_but_the_patients_and_the_representatives(tenant):
     assert {r.id for r in powers.grantable_roles(tenant)} == set(GUARDED[tenant.id])
-    assert set(tenant.roles) == set(GUARDED[tenant.id]) | {"patient"}
+    assert set(tenant.roles) == set(GUARDED[tenant.id]) | {"patient", "representative"}
     assert powers.guarded_roles(tenant) == {r for r, yes in GUARDED[tenant.id].items() if yes}
 
 
-def test_patients_are_not_made_here():
+def test_patients_and_representatives_are_not_made_here():
     assert not powers.may_be_granted_here("patient")
+    assert not powers.may_be_granted_here("representative")
     assert powers.may_be_granted_here("porter")
 
 
@@ -65,6 +66,7 @@ def test_a_permission_is_guarded_unless_it_is_known_to_be_harmless(permission, r
         "patients:list:view",
         "patient:summary:view",
         "patient:bed:view",
+        "patient:transport:view",
         "delivery:state:view",
         "delivery:queue:view",
     }
@@ -86,6 +88,8 @@ def test_a_clinical_or_treating_role_is_guarded_whatever_it_holds():
         (("auditor",), True, True),
         (("patient",), True, False),
         (("porter", "patient"), True, False),
+        (("representative",), True, False),
+        (("porter", "representative"), True, False),
         (("doctor",), True, True),
         (("porter", "doctor"), True, True),
         (("patient", "doctor"), True, True),

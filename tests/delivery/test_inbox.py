@@ -90,7 +90,7 @@ def test_another_digest_under_the_same_transfer_is_a_conflict_and_changes_nothin
     assert fine.grant.sequence == 2
     with begin.begin() as session:
         assert inbox.find_receipt(session, first.sender, first.tid) == made.grant
-        assert {item.sealed for item in inbox.pending(session)} == {first.sealed}
+        assert {item.sealed for item in inbox.pending(session, clock.now)} == {first.sealed}
 
 
 def test_one_group_may_repeat_and_contradict_itself(
@@ -101,7 +101,7 @@ def test_one_group_may_repeat_and_contradict_itself(
     assert results(registered) == ["new", "new", "conflict"]
     assert registered[0] == registered[1]
     with begin.begin() as session:
-        assert len(inbox.pending(session)) == 1
+        assert len(inbox.pending(session, clock.now)) == 1
         assert receipts.mark(session, "laboratory", clock.now).sequence == 1
 
 
@@ -120,7 +120,7 @@ def test_the_same_content_under_another_transfer_id_is_receipted_and_not_filed_a
     outcomes = [one.grant.outcome for one in registered if one.grant]
     assert outcomes == [Outcome.REGISTERED, Outcome.DUPLICATE, Outcome.DUPLICATE]
     with begin.begin() as session:
-        assert [item.tid for item in inbox.pending(session)] == [first.tid]
+        assert [item.tid for item in inbox.pending(session, clock.now)] == [first.tid]
 
 
 def test_what_was_only_held_or_rejected_does_not_make_a_duplicate(
@@ -197,11 +197,11 @@ def test_intake_files_once_and_keeps_no_second_copy(
     register(begin, clock, first)
     record_id = new_id()
     with begin.begin() as session:
-        (item,) = inbox.pending(session)
+        (item,) = inbox.pending(session, clock.now)
         assert (item.patient_id, item.sealed) == (first.patient_id, first.sealed)
         inbox.mark_filed(session, item.sender, item.tid, record_id, clock.now)
     with begin.begin() as session:
-        assert inbox.pending(session) == []
+        assert inbox.pending(session, clock.now) == []
         assert inbox.awaiting_counts(session) == {}
         assert inbox.find_receipt(session, first.sender, first.tid)
     for step in (
@@ -223,7 +223,7 @@ def test_an_intake_that_fails_leaves_the_item_waiting(
         inbox.mark_filed(session, first.sender, first.tid, new_id(), clock.now)
         raise OSError("vault unreachable")
     with begin.begin() as session:
-        assert [item.tid for item in inbox.pending(session)] == [first.tid]
+        assert [item.tid for item in inbox.pending(session, clock.now)] == [first.tid]
 
 
 def test_a_held_item_is_filed_only_after_a_person_said_whose_it_is(
@@ -234,13 +234,13 @@ def test_a_held_item_is_filed_only_after_a_person_said_whose_it_is(
     register(begin, clock, mine, nobodys)
     patient = new_id()
     with begin.begin() as session:
-        assert inbox.pending(session) == []
+        assert inbox.pending(session, clock.now) == []
         assert [item.tid for item in inbox.held(session)] == [mine.tid, nobodys.tid]
         inbox.approve(session, mine.sender, mine.tid, patient)
         inbox.decline(session, nobodys.sender, nobodys.tid, clock.now)
     with begin.begin() as session:
         assert inbox.awaiting_counts(session) == {Awaiting.INTAKE: 1}
-        (item,) = inbox.pending(session)
+        (item,) = inbox.pending(session, clock.now)
         assert (item.tid, item.patient_id) == (mine.tid, patient)
 
 
@@ -270,4 +270,4 @@ def test_pending_comes_in_order_of_arrival_and_in_portions(
         expected += [one.tid for one in group]
         clock.forward(seconds=1)
     with begin.begin() as session:
-        assert [item.tid for item in inbox.pending(session, limit=5)] == expected[:5]
+        assert [item.tid for item in inbox.pending(session, clock.now, limit=5)] == expected[:5]

@@ -8,9 +8,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from medportal.core.ids import new_id
 from medportal.delivery import outbox
-from medportal.delivery.errors import LostLease, MalformedDelivery, NoSuchTransition
+from medportal.delivery.errors import LostLease, MalformedDelivery
 from medportal.delivery.outbox import LEASE, Claim, Outgoing, ReceiptFacts
 from medportal.delivery.schedule import FAULTS, LONGEST_WISH, PERSON_AFTER, UNKNOWN
 from medportal.delivery.states import DeliveryReason, DeliveryState, Outcome
@@ -156,7 +155,6 @@ def _ends(claim: Claim, clock: Any) -> list[Callable[[Session], object]]:
         lambda session: outbox.complete(session, claim, receipt(at=now), now),
         lambda session: outbox.unknown(session, claim, now),
         lambda session: outbox.retry(session, claim, busy, now),
-        lambda session: outbox.withhold(session, claim, DeliveryReason.RULE_HERE, now),
         lambda session: outbox.release(session, claim, now),
         lambda session: outbox.renew(session, [claim], now),
     ]
@@ -269,31 +267,6 @@ def test_a_busy_partner_is_asked_when_it_said_within_reason(
             at = outbox.retry(session, claim, DeliveryReason.BUSY, clock.now, not_before=not_before)
         assert at == clock.now + expected
         clock.now = at
-
-
-def test_a_rule_here_stops_a_delivery_until_it_is_lifted(
-    begin: Begin, clock: Any, outgoing: Make
-) -> None:
-    item = outgoing()
-    put(begin, clock, item)
-    (claim,) = take(begin, clock)
-    with begin.begin() as session:
-        outbox.withhold(session, claim, DeliveryReason.RULE_HERE, clock.now)
-    clock.forward(days=30)
-    assert take(begin, clock) == []
-    shown = view(begin, clock, item)
-    assert (shown.state, shown.delivered_at, shown.needs_person) == ("withheld", None, False)
-    with begin.begin() as session:
-        outbox.lift(session, item.tid, clock.now)
-    assert len(take(begin, clock)) == 1
-
-
-def test_what_is_not_withheld_cannot_be_lifted(begin: Begin, clock: Any, outgoing: Make) -> None:
-    item = outgoing()
-    put(begin, clock, item)
-    for tid in (item.tid, new_id()):
-        with pytest.raises(NoSuchTransition), begin.begin() as session:
-            outbox.lift(session, tid, clock.now)
 
 
 def test_the_summary_counts_what_is_open_only(begin: Begin, clock: Any, outgoing: Make) -> None:

@@ -37,15 +37,34 @@ ADMINISTRATION = (
     "/settings/edit",
     "/patients/{patient}/code",
 )
-PAGES = WORK + ADMINISTRATION
+CARE = (
+    "/wards",
+    "/patients/{patient}/admission",
+    "/patients/{patient}/support",
+    "/patients/{patient}/details",
+    "/patients/{patient}/representatives",
+    "/patients/{patient}/glass",
+)
+OVERSIGHT = (
+    "/patients/{patient}/rules",
+    "/patients/{patient}/rules/new",
+    "/patients/{patient}/access-log",
+    "/oversight/reviews",
+    "/oversight/complaints",
+    "/oversight/people/{staff}",
+    "/audit/find",
+    "/audit/export",
+    "/audit/proofs",
+)
+PAGES = WORK + ADMINISTRATION + CARE + OVERSIGHT
 #                          list reg  find page care new  rec  deliv audit account
 HOSPITAL = {
     "admin":               "-    -    -    -    -    -    -    +    -    +",
     "privacy_officer":     "-    -    -    -    -    -    -    -    +    +",
     "auditor":             "-    -    -    -    -    -    -    -    +    +",
-    "doctor":              "+    -    -    +    -    +    +    -    -    +",
-    "other_doctor":        "+    -    -    -    -    -    -    -    -    +",
-    "nurse":               "+    -    -    +    -    +    +    -    -    +",
+    "doctor":              "+    -    +    +    -    +    +    -    -    +",
+    "other_doctor":        "+    -    +    -    -    -    -    -    -    +",
+    "nurse":               "+    -    +    +    -    +    +    -    -    +",
     "ward_clerk":          "+    +    +    +    +    -    -    -    -    +",
     "porter":              "+    -    -    +    -    -    -    -    -    +",
     "volunteer":           "+    -    -    +    -    -    -    -    -    +",
@@ -82,6 +101,50 @@ LABORATORY_ADMINISTRATION = {
     "responsible":         "-    -    -    -    -    -    +",
     "patient":             "-    -    -    -    -    -    -",
 }  # fmt: skip
+#                          wards admission support details representatives glass
+HOSPITAL_CARE = {
+    "admin":               "-     -         -       -       -               -",
+    "privacy_officer":     "-     -         -       -       -               -",
+    "auditor":             "-     -         -       -       -               -",
+    "doctor":              "-     -         +       -       -               +",
+    "other_doctor":        "-     -         -       -       -               +",
+    "nurse":               "-     -         +       -       -               +",
+    "ward_clerk":          "+     +         +       +       +               -",
+    "porter":              "-     -         -       -       -               -",
+    "volunteer":           "-     -         -       -       -               -",
+    "patient_assistant":   "-     -         -       -       -               -",
+    "clinical_assistant":  "-     -         -       -       -               -",
+    "patient":             "-     -         -       -       -               -",
+}  # fmt: skip
+LABORATORY_CARE = {
+    "admin":               "-     -         -       -       -               -",
+    "privacy_officer":     "-     -         -       -       -               -",
+    "auditor":             "-     -         -       -       -               -",
+    "responsible":         "-     -         -       +       +               -",
+    "patient":             "-     -         -       -       -               -",
+}  # fmt: skip
+#                          rules new log  reviews complaints looked-at find export proofs
+HOSPITAL_OVERSIGHT = {
+    "admin":               "-     -   -    -       -          -         -    -      -",
+    "privacy_officer":     "-     -   -    +       +          +         +    +      +",
+    "auditor":             "-     -   -    -       -          +         +    +      +",
+    "doctor":              "-     -   -    -       -          -         -    -      -",
+    "other_doctor":        "-     -   -    -       -          -         -    -      -",
+    "nurse":               "-     -   -    -       -          -         -    -      -",
+    "ward_clerk":          "-     -   -    -       -          -         -    -      -",
+    "porter":              "-     -   -    -       -          -         -    -      -",
+    "volunteer":           "-     -   -    -       -          -         -    -      -",
+    "patient_assistant":   "-     -   -    -       -          -         -    -      -",
+    "clinical_assistant":  "-     -   -    -       -          -         -    -      -",
+    "patient":             "+     +   +    -       -          -         -    -      -",
+}  # fmt: skip
+LABORATORY_OVERSIGHT = {
+    "admin":               "-     -   -    -       -          -         -    -      -",
+    "privacy_officer":     "-     -   -    +       +          +         +    +      +",
+    "auditor":             "-     -   -    -       -          +         +    +      +",
+    "responsible":         "-     -   -    -       -          -         -    -      -",
+    "patient":             "+     +   +    -       -          -         -    -      -",
+}  # fmt: skip
 PUBLIC = {
     "static",
     "theme",
@@ -108,6 +171,10 @@ CASES = [
         ("laboratory", WORK, LABORATORY),
         ("hospital", ADMINISTRATION, HOSPITAL_ADMINISTRATION),
         ("laboratory", ADMINISTRATION, LABORATORY_ADMINISTRATION),
+        ("hospital", CARE, HOSPITAL_CARE),
+        ("laboratory", CARE, LABORATORY_CARE),
+        ("hospital", OVERSIGHT, HOSPITAL_OVERSIGHT),
+        ("laboratory", OVERSIGHT, LABORATORY_OVERSIGHT),
     )
     for role, row in table.items()
 ]

@@ -201,3 +201,42 @@ def test_what_the_application_lets_escape_gets_no_further(
     logged = capsys.readouterr()
     assert "Qwyzel" not in logged.out + logged.err
     assert "RuntimeError" in logged.out + logged.err
+
+
+class Streaming:
+    """An application whose answer is a stream of parts, perhaps one that breaks off."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.closed = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> gateway.Stream:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return gateway.Stream(self.parts())
+
+    def parts(self) -> Any:
+        try:
+            yield b"one"
+            if self.fails:
+                raise RuntimeError("Qwyzel's secret")
+            yield b"two"
+        finally:
+            self.closed = True
+
+
+def test_a_stream_leaves_part_by_part() -> None:
+    application = Streaming()
+    sent = ask(application)[1:]
+    assert [message["body"] for message in sent] == [b"one", b"two", b""]
+    assert [message.get("more_body", False) for message in sent] == [True, True, False]
+    assert application.closed
+
+
+def test_a_stream_that_breaks_off_does_not_look_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    application = Streaming(fails=True)
+    with pytest.raises(RuntimeError):
+        ask(application)
+    assert application.closed
+    assert "Qwyzel" not in capsys.readouterr().out

@@ -19,6 +19,7 @@ STATE_WORDS = {
     DeliveryState.UNKNOWN_PATIENT: _("No such patient there"),
     DeliveryState.HELD_FOR_REVIEW: _("Arrived, held for review"),
     DeliveryState.REJECTED: _("Refused"),
+    DeliveryState.WITHHELD: _("Not sent: a rule of the patient"),
 }
 AWAITING_WORDS = {
     Awaiting.INTAKE: _("Received, being filed"),
@@ -29,6 +30,7 @@ AWAITING_WORDS = {
 @view_config(
     route_name="deliveries",
     permission=Permission.DELIVERIES_VIEW,
+    request_method="GET",
     renderer="medportal.admin:templates/deliveries.pt",
 )
 def deliveries(request: Request) -> dict[str, Any]:
@@ -54,6 +56,16 @@ def deliveries(request: Request) -> dict[str, Any]:
                 line.oldest,
             )
             for line in outbox.queue_summary(request.db)
+        ]
+        + [
+            (
+                institution_name(request, partner),
+                KINDS[DeliveryState.WITHHELD],
+                STATE_WORDS[DeliveryState.WITHHELD],
+                count,
+                oldest,
+            )
+            for partner, count, oldest in outbox.withheld_summary(request.db)
         ],
         "refused": [
             (institution_name(request, view.partner), view)

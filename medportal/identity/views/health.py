@@ -6,7 +6,12 @@ from pyramid.view import view_config
 from sqlalchemy.orm import Session
 
 
-@view_config(route_name="healthz", renderer="json", permission=NO_PERMISSION_REQUIRED)
+@view_config(
+    route_name="healthz",
+    renderer="json",
+    permission=NO_PERMISSION_REQUIRED,
+    request_method="GET",
+)
 def healthz(request: Request) -> dict[str, str]:
     """Say that this institution can be served: its database answers and is current."""
     session: Session = request.db

@@ -21,7 +21,7 @@ from medportal.identity.forms.second_factor import setup_schema
 from medportal.identity.fresh import require_fresh
 from medportal.identity.passkeys import passkeys_of
 from medportal.identity.views.removal import Removal, carry_out, removal_page
-from medportal.tenancy.tenant import PATIENT_ROLE
+from medportal.tenancy.tenant import OWN_ROLES
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _
@@ -61,7 +61,7 @@ def overview(request: Request) -> dict[str, Any]:
             request.tenant.roles[role].names[request.locale_name]
             for role in roles_that_require(request.tenant, held)
         ],
-        "off_site": request.tenant.second_factor.remote_staff and held - {PATIENT_ROLE},
+        "off_site": request.tenant.second_factor.remote_staff and held - OWN_ROLES,
     }
 
 
