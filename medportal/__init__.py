@@ -4,9 +4,10 @@ The rooms, from top to bottom; each imports only from those below it:
 
 ===================================== ======================================================
 ``cli``                               the command line
-``config``, ``jobs``, ``server``,     what a process is put together from; they do not know
-``models``                            each other (``models`` gathers the tables to migrate)
+``config``, ``jobs``, ``server``      what a process is put together from; they do not know
+                                      each other
 ``ops``                               setting institutions up, the supervisor
+``models``                            gathers the tables of all rooms, to migrate and to grant
 ``demo``                              demonstration data
 ``settings``, ``routes``, ``logs``    what a process reads at its start; only the above use it
 ``admin``                             screens of the institution's admin

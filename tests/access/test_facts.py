@@ -121,11 +121,19 @@ def test_what_one_stands_for_and_what_one_broke(session, person, patient, me, no
     other = person("nurse")
     session.flush()
     for who in (me.person_id, other):
-        session.add(
-            Representative(
-                id=new_id(), patient_id=patient, person_id=who, ground="parent", since=now
+        for agreed, until in ((other, None), (None, now + HOUR)):
+            # What no second person agreed to opens nothing.
+            session.add(
+                Representative(
+                    id=new_id(),
+                    patient_id=patient,
+                    person_id=who,
+                    ground="parent",
+                    since=now,
+                    until=until,
+                    approved_by=agreed,
+                )
             )
-        )
         session.add(
             BrokenGlass(
                 id=who,
