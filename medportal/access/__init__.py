@@ -1,7 +1,10 @@
-"""Who may see what, and why: the decision, its facts, its projection into ACLs, grants.
+"""Who may see what, and why: the decision, and what it is made from and leads to.
 
-Holds: the decision table (:mod:`decisions`, PURE), care assignments, the loading of facts,
-traversal contexts, the minting of grants, the writing of denials.
+Holds: the decision table (:mod:`decisions`, PURE) with its conditions and the precedence of
+patients' rules (:mod:`rules`); the loading of facts, traversal contexts, grants, denials; care
+(:mod:`care`, :mod:`wards`, :mod:`stays`, :mod:`representatives`); patients' rules
+(:mod:`patient_rules`, :mod:`preview`); emergency access (:mod:`glass`) and its reviews; the access
+log (:mod:`log`, :mod:`lines`, :mod:`explanations`) and complaints.
 May import: delivery, keys, patients, identity, pki, audit, vault, tenancy, web, db, core.
 Never does: reading clinical content.
 Invariants: no grant without a decision that allows it; a denial and an absence look alike.
