@@ -10,7 +10,7 @@ LABORATORY_PORT ?= 8444
 EXCHANGE_PORT ?= 4000
 MAIL_PORT ?= 2525
 # Two workers; the tests of a file stay together, so that they share what they set up.
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python
 

@@ -31,21 +31,13 @@ NewDatabase = Callable[[str], str]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a file's tests on one worker, and all that share the demonstration on one too."""
-    if not os.environ.get("MEDPORTAL_EVERY_CASE"):
-        _thin(config, items)
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder == "e2e" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _thin(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run every test of pages on both engines, but its further cases on SQLite alone.
 
     What the engine changes does not depend on the case: another hostile input, another role.
     ``MEDPORTAL_EVERY_CASE=1`` runs them all.
     """
+    if os.environ.get("MEDPORTAL_EVERY_CASE"):
+        return
     seen: set[tuple[Path, str]] = set()
     kept, left = [], []
     for item in items:
@@ -81,20 +73,13 @@ def _postgres_programs() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _roomy_memory() -> str | None:
-    """Return a directory in memory, where a thousand databases come and go sooner, or none."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 8 * 1024**3
-    return str(memory) if roomy else None
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """Start a PostgreSQL server that listens on a socket in a directory of its own."""
     programs = _postgres_programs()
     want(programs, "PostgreSQL's server programs are not installed")
     assert programs is not None
-    home = Path(tempfile.mkdtemp(prefix="medportal-pg-", dir=_roomy_memory()))
+    home = Path(tempfile.mkdtemp(prefix="medportal-pg-"))
     user = "postgres" if os.geteuid() == 0 else None
     if user:
         shutil.chown(home, user)

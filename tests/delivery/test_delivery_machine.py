@@ -35,6 +35,7 @@ TABLES = [
     for name in (
         "outbox",
         "recalled_receipt",
+        "partner_block",
         "partner_mark",
         "inbox",
         "receipt_counter",
