@@ -3,19 +3,26 @@
 Run as ``python -m bench.audit_log``. Sequencing takes batches of a thousand as jobs does; that the
 last cost as much as the first (a ratio near 1) says that the log's length does not count.
 Verification is of the stored log and of its export. Audited reads are a record's page at a time (a
-decision, the record opened and checked, the page, the event committed), by eight readers at
-once, on SQLite and on PostgreSQL.
+decision, the record opened and checked, the page, the event committed), by one reader and by
+eight at once, on SQLite and on PostgreSQL. They are threads of one process, so what one processor
+computes for a page (``milliseconds``, ``computed``) is the bound; ``writing`` is the median of how
+long a page's writing transaction is open from its insert to after its commit, and
+``commits_share`` the sum of these by the time that eight readers took. On SQLite, where one writes
+at a time, near 1 would mean that the lock is the bound. Sign-in and first pages are not counted.
 """
 
 import json
+import statistics
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
+from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 from webtest import TestApp
 
@@ -40,7 +47,7 @@ from medportal.tenancy.registry import Database
 BATCH = 1000
 EVENTS = 10_000
 READERS = 8
-READS = 10
+READS = 25
 SCHEME, PATIENT, DOCTOR = "citizen-card", "30000001", "30000002"
 
 
@@ -69,7 +76,6 @@ def fill(session: Session, count: int) -> None:
                     "patient": event.patient,
                     "object": event.object,
                     "body": event.to_bytes(),
-                    "sequence": None,
                 }
             )
         session.execute(insert(AuditEvent), rows)
@@ -180,40 +186,100 @@ class Reading:
         return str(form.submit().follow().request.path)
 
 
-def reads_per_second(reading: Reading) -> float:
-    """Return how many pages of a record eight readers get a second."""
-    browsers = [reading.browser() for _ in range(READERS)]
+class Writing:
+    """How long each transaction that inserts an event was open from there to after its commit.
+
+    The insert is what such a transaction does, so little was open before it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.taken: list[float] = []
+        self._engine = engine
+
+    def __enter__(self) -> "Writing":
+        listen(self._engine, "before_cursor_execute", self._execute)
+        listen(self._engine, "checkin", self._end)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        remove(self._engine, "before_cursor_execute", self._execute)
+        remove(self._engine, "checkin", self._end)
+
+    def _execute(self, connection: Connection, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("INSERT INTO audit_event"):
+            connection.info["written_since"] = time.perf_counter()
+
+    def _end(self, _dbapi_connection: Any, record: Any) -> None:
+        since = record.info.pop("written_since", None)
+        if since is not None:
+            self.taken.append(time.perf_counter() - since)
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What reading by some readers at once came to."""
+
+    per_second: float
+    computed: float
+    writing: float
+    share: float
+
+
+def reads_of(reading: Reading, engine: Engine, readers: int) -> Reads:
+    """Let so many read the page of a record, each after a page that is not counted."""
+    browsers = [reading.browser() for _ in range(readers)]
     problems: list[str] = []
+
+    def read(browser: TestApp) -> None:
+        answer = browser.get(reading.path, expect_errors=True)
+        if answer.status_int != 200 or "Sleeps well." not in answer.text:
+            problems.append(answer.status)
 
     def run(browser: TestApp) -> None:
         for _ in range(READS):
-            answer = browser.get(reading.path, expect_errors=True)
-            if answer.status_int != 200 or "Sleeps well." not in answer.text:
-                problems.append(answer.status)
+            read(browser)
 
+    for browser in browsers:
+        read(browser)
     workers = [threading.Thread(target=run, args=(browser,)) for browser in browsers]
-    began = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    with Writing(engine) as writing:
+        began, computed = time.perf_counter(), time.process_time()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        took, computed = time.perf_counter() - began, time.process_time() - computed
     if problems:
         raise SystemExit(f"readers were refused: {sorted(set(problems))}")
-    return READERS * READS / (time.perf_counter() - began)
+    count = readers * READS
+    if len(writing.taken) != count:
+        raise SystemExit(f"{count} pages were read, {len(writing.taken)} events written")
+    return Reads(
+        count / took, computed / count, statistics.median(writing.taken), sum(writing.taken) / took
+    )
 
 
 def bench(engine: str, url: str, directory: Path) -> dict[str, Any]:
     portal = Portal(directory, url)
     keys = TenantKeys(portal.tenant, directory / "state" / portal.tenant.id)
-    reads = reads_per_second(Reading(portal, keys))
+    reading = Reading(portal, keys)
+    served = portal.app.registry["tenants"].database(portal.tenant.id).engine
+    one, several = (reads_of(reading, served, readers) for readers in (1, READERS))
     database = Database(portal.tenant)
     measured = log_bench(database.engine, keys)
     database.dispose()
     return {
         "bench": "audit_log",
         "engine": engine,
-        "readers": READERS,
-        "audited_reads_per_second": round(reads, 1),
+        "audited_reads_per_second": {
+            "1 reader": round(one.per_second, 1),
+            f"{READERS} readers": round(several.per_second, 1),
+        },
+        "milliseconds": {
+            "computed": round(one.computed * 1000, 1),
+            "writing": round(one.writing * 1000, 1),
+        },
+        "commits_share": round(several.share, 2),
         **measured,
     }
 

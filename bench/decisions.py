@@ -123,7 +123,7 @@ def with_facts(tenant: Tenant, url: str) -> dict[str, Any]:
 
         def asked(patient_id: str) -> bool:
             departments = departments_of(session, who.person_id, NOW)
-            patient = patient_facts(session, who, patient_id, departments)
+            patient = patient_facts(session, who, patient_id, NOW, departments)
             facts: AccessFacts = replace(
                 asker_facts(tenant, who), patient=patient, departments=departments
             )

@@ -475,7 +475,7 @@ def audit_verify(context: Context, name: str, heads: tuple[Path, ...]) -> None:
     report = verify_tenant_log(settings, settings.tenant(name), registry.database(name), heads)
     context.show([report.row], f"Audit log of {name}")
     if not report.is_whole:
-        sys.exit(1)
+        sys.exit(report.status)
 
 
 @audit.command("export")
@@ -509,7 +509,7 @@ def audit_check(context: Context, file: Path, authority: Path, heads: tuple[Path
     result = verify_exported_log(file, authority, heads)
     context.show([result.row], f"Audit log in {file.name}")
     if not result.is_whole:
-        sys.exit(1)
+        sys.exit(result.status)
 
 
 @audit.command("head")
@@ -563,6 +563,34 @@ def audit_accept_restore(
     lost = done.restore.lost_size - done.restore.kept
     row = {"tenant": name, "kept": done.restore.kept, "lost": lost, "statement": str(output)}
     context.show([row], "Restore declared")
+
+
+@audit.command("pin")
+@click.argument("name")
+@_HEADS
+@click.confirmation_option(
+    prompt="Without heads of partners a log that was cut looks whole. Remember its end as it is?"
+)
+@click.pass_obj
+def audit_pin(context: Context, name: str, heads: tuple[Path, ...]) -> None:
+    """Remember the last head beside the database again, after its file (last.head) was lost."""
+    from medportal.ops.audit import pin_head
+
+    settings = context.settings()
+    database = TenantRegistry(settings.tenants).database(name)
+    head = pin_head(settings, settings.tenant(name), database, utcnow(), heads)
+    context.show([{"tenant": name, "events": head.size, "root": head.root.hex()}], "Pinned")
+
+
+@audit.command("verifier")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.pass_obj
+def audit_verifier(context: Context, output: Path) -> None:
+    """Write the verifier of exported logs as one file: it needs Python and cryptography."""
+    from medportal.ops.verifier_file import write_verifier
+
+    modules = write_verifier(output)
+    context.show([{"file": str(output), "modules": modules}], "Verifier")
 
 
 @audit.command("accept-partner")

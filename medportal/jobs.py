@@ -19,7 +19,7 @@ from medportal.access.partner_rules import turned_event
 from medportal.admin import approvals
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event
-from medportal.audit.heads import HeadSigner
+from medportal.audit.heads import Head, HeadSigner
 from medportal.audit.sequence import sequence
 from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
@@ -36,7 +36,7 @@ from medportal.keys import TenantKeys
 from medportal.mail.outbox import has_due, keep_house
 from medportal.mail.sending import Sender, send_due
 from medportal.ops.institution import renew_crl
-from medportal.ops.pinned import pinned_head
+from medportal.ops.pinned import PinMissing, pinned_head
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
@@ -164,10 +164,18 @@ class Jobs:
             post_quantum=self._keys.signer(Purpose.HEAD_PQ),
         )
         with self._database.writer() as session, session.begin():
-            signed = sequence(session, signer, now, pinned=self._pinned.read())
+            pinned = self._pinned_head(session, signer, now)
+            signed = sequence(session, signer, now, pinned=pinned)
         if signed is not None:
             self._pinned.write(signed)
         return signed is not None
+
+    def _pinned_head(self, session: Session, signer: HeadSigner, now: datetime) -> Head:
+        try:
+            return self._pinned.begin(session, signer, now)
+        except PinMissing as error:
+            log.error("pinned head is missing", tenant=self._tenant.id, to_do=str(error))
+            raise
 
     def _build_indexes(self, now: datetime) -> bool:
         """Build the index of a partner that was trusted since, or whose index fell behind."""

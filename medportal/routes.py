@@ -53,6 +53,8 @@ ROUTES: tuple[tuple[str, str, str, str | None], ...] = (
     ("discharge", "/patients/{patient}/discharge", PATIENTS, "/{patient}"),
     ("support", "/patients/{patient}/support", PATIENTS, "/{patient}"),
     ("demographics", "/patients/{patient}/details", PATIENTS, "/{patient}"),
+    ("details-agree", "/patients/{patient}/details/{asked}/agree", PATIENTS, "/{patient}"),
+    ("details-withdraw", "/patients/{patient}/details/{asked}/withdraw", PATIENTS, "/{patient}"),
     ("representatives", "/patients/{patient}/representatives", PATIENTS, "/{patient}"),
     (
         "representative-agree",

@@ -16,7 +16,9 @@ from medportal.access.models import CareAssignment, CareKind
 from medportal.access.wards import is_member
 from medportal.core.ids import new_id
 from medportal.identity.models import Account, AccountStatus, Person, RoleGrant
+from medportal.identity.notices import notify
 from medportal.identity.people import names_of, roles_of
+from medportal.mail.kinds import MailKind
 from medportal.patients.models import Patient
 
 
@@ -96,6 +98,7 @@ def assign(
             until=until,
             assigned_by=by,
         ),
+        now,
     )
 
 
@@ -133,11 +136,15 @@ def assign_team(
             until=until,
             assigned_by=by,
         ),
+        now,
     )
 
 
-def _add(session: Session, assignment: CareAssignment) -> str:
+def _add(session: Session, assignment: CareAssignment, now: datetime) -> str:
     session.add(assignment)
+    if assignment.opens_sensitive:
+        # What the patient would hardly expect, they hear of at once.
+        notify(session, assignment.patient_id, MailKind.CARE_CHANGED, now)
     return assignment.id
 
 

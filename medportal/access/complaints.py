@@ -14,7 +14,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.access.errors import ComplaintRefused
 from medportal.access.glass import open_words, seal_words
+from medportal.access.log import find_event
 from medportal.access.models import Complaint
+from medportal.access.parties import parties_of, representatives
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
 from medportal.identity.notices import notify
@@ -67,7 +69,7 @@ class Held:
     answer: bytes | None = field(repr=False)
 
     def concerns(self, person_id: str) -> bool:
-        """Tell whether somebody has a part in it, and so has no business answering it."""
+        """Tell whether somebody did it, asked, or is the patient; :func:`has_part` knows more."""
         return person_id in {self.about.actor, self.about.patient_id, self.made_by}
 
 
@@ -129,7 +131,7 @@ def answer(
     found = find(session, complaint_id)
     if found is None:
         raise ComplaintRefused("none")
-    if found.concerns(by):
+    if has_part(session, found, by):
         raise ComplaintRefused("your-own")
     sealed = seal_words(session, vault, found.about.patient_id, ANSWER, complaint_id, text)
     # Two at once: the row decides, and the second finds it answered.
@@ -143,6 +145,15 @@ def answer(
         raise ComplaintRefused("answered")
     notify(session, found.made_by, MailKind.COMPLAINT_ANSWERED, now)
     return Written(complaint_id, found.about, sealed.commitment)
+
+
+def has_part(session: Session, held: Held, person_id: str) -> bool:
+    """Tell whether somebody has a part in a complaint, and so has no business answering it."""
+    patient_id = held.about.patient_id
+    if held.concerns(person_id) or person_id in representatives(session, patient_id):
+        return True
+    event = find_event(session, patient_id, held.about.event_id)
+    return event is not None and person_id in parties_of(session, patient_id, event)
 
 
 def opened(session: Session, vault: Vault, held: Held) -> Texts:
@@ -177,10 +188,15 @@ def answered(session: Session, *, after: Place | None = None, limit: int = PAGE)
     return _held(session, *conditions, order=order, limit=limit)
 
 
-def of_patient(session: Session, patient_id: str, limit: int = PAGE) -> list[Held]:
-    """Return the newest complaints of a patient."""
+def of_patient(
+    session: Session, patient_id: str, *, after: Place | None = None, limit: int = PAGE
+) -> list[Held]:
+    """Return the complaints of a patient, the newest first, from behind ``after``."""
+    conditions: list[ColumnElement[bool]] = [Complaint.patient_id == patient_id]
+    if after is not None:
+        conditions.append(tuple_(Complaint.made_at, Complaint.id) < tuple_(*after))
     order = (Complaint.made_at.desc(), Complaint.id.desc())
-    return _held(session, Complaint.patient_id == patient_id, order=order, limit=limit)
+    return _held(session, *conditions, order=order, limit=limit)
 
 
 def of_event(session: Session, patient_id: str, event_id: str) -> list[Held]:

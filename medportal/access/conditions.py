@@ -7,7 +7,7 @@ is no. A :class:`Clause` holds if all its conditions do.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from medportal.access.question import OVER_OTHERS, Question, Ruling, is_that
+from medportal.access.question import OVER_OTHERS, GlassFacts, Question, Ruling, is_that
 from medportal.access.rules import Effect, Rule
 from medportal.core.obligations import Obligation
 from medportal.core.permissions import Reach
@@ -16,11 +16,17 @@ from medportal.core.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A named predicate, and the reason to give when it fails."""
+    """A named predicate, and the reason to give when it fails.
+
+    ``of_asker``: it is about who asks alone, and the same whatever is asked about. ``basis``
+    gives the id of what a refusal rests on: the patient's rule.
+    """
 
     name: str
     test: Callable[[Question], bool] = field(repr=False)
     otherwise: Reason
+    of_asker: bool = False
+    basis: Callable[[Question], str | None] = field(default=lambda _question: None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +53,83 @@ class Clause:
     reason: Callable[[Question], Reason | None] = field(default=lambda _question: None, repr=False)
 
 
+def _glass_for_sensitive(glass: GlassFacts | None) -> bool:
+    return glass is not None and glass.sensitive
+
+
 SIGNED_IN = Condition(
-    "is signed in", lambda q: q.at.identity is not None, otherwise=Reason.NOT_SIGNED_IN
+    "is signed in",
+    lambda q: q.at.relation.identity is not None,
+    otherwise=Reason.NOT_SIGNED_IN,
+    of_asker=True,
 )
 HELD = Condition(
     "has a role of staff with this permission",
     lambda q: any(q.holds(reach) for reach in OVER_OTHERS),
     otherwise=Reason.NO_ROLE,
+    of_asker=True,
 )
 HELD_ANY = Condition(
     "has a role with this permission over everybody",
     lambda q: q.holds(Reach.ANY),
     otherwise=Reason.NO_ROLE,
+    of_asker=True,
 )
 HELD_ASSIGNED = Condition(
     "has a role with this permission over assigned patients",
     lambda q: q.holds(Reach.ASSIGNED),
     otherwise=Reason.NO_ROLE,
+    of_asker=True,
 )
 HELD_OWN = Condition(
     "has a role with this permission over oneself",
     lambda q: q.holds(Reach.OWN),
     otherwise=Reason.NO_ROLE,
+    of_asker=True,
 )
 EXISTS = Condition("the thing exists", lambda q: q.at.exists, otherwise=Reason.NO_SUCH_THING)
 NOT_SELF = Condition(
     "the patient is somebody else",
-    lambda q: not q.at.is_self,
+    lambda q: not q.at.relation.is_self,
     otherwise=Reason.OWN_RECORD_ONLY_AS_PATIENT,
 )
-SELF = Condition("the patient is oneself", lambda q: q.at.is_self, otherwise=Reason.NOT_OWN)
+SELF = Condition(
+    "the patient is oneself", lambda q: q.at.relation.is_self, otherwise=Reason.NOT_OWN
+)
 REPRESENTS = Condition(
     "represents the patient now",
-    lambda q: q.at.represents and not q.at.is_self,
+    lambda q: q.at.relation.represents and not q.at.relation.is_self,
     otherwise=Reason.NOT_OWN,
 )
 IN_CARE = Condition(
     "is assigned to the patient now, or is in the team of a ward that is",
-    lambda q: bool(q.at.assignments),
+    lambda q: bool(q.at.relation.assignments),
     otherwise=Reason.NOT_ASSIGNED,
 )
 GLASS_BROKEN = Condition(
     "broke the glass, the time for it runs, and one still has a role that may",
-    lambda q: q.at.glass is not None,
+    lambda q: q.at.relation.glass is not None,
     otherwise=Reason.GLASS_NOT_BROKEN,
 )
 SENSITIVE_OPEN = Condition(
     "the category is not sensitive; or one is the treating doctor, the assignment says that it "
     "goes for sensitive categories too, or the patient's rule names the category or the record",
-    lambda q: not q.at.is_sensitive or q.at.assignment_opens_sensitive or q.ruling.opens_sensitive,
+    lambda q: (
+        not q.at.is_sensitive
+        or q.at.relation.assignment_opens_sensitive
+        or q.ruling.opens_sensitive
+    ),
+    otherwise=Reason.SENSITIVE,
+)
+SENSITIVE_MADE_HERE = Condition(
+    "the category is not sensitive, or the record was made at this institution, or the patient's "
+    "rule names the category or the record",
+    lambda q: not q.at.is_sensitive or q.at.was_made_here or q.ruling.opens_sensitive,
     otherwise=Reason.SENSITIVE,
 )
 SENSITIVE_BROKEN = Condition(
     "the category is not sensitive, or the second step for sensitive categories was taken",
-    lambda q: not q.at.is_sensitive or (q.at.glass is not None and q.at.glass.sensitive),
+    lambda q: not q.at.is_sensitive or _glass_for_sensitive(q.at.relation.glass),
     otherwise=Reason.SENSITIVE,
 )
 WROTE_IT = Condition("wrote the record", lambda q: q.at.wrote_it, otherwise=Reason.NOT_AUTHOR)
@@ -121,12 +150,17 @@ def _scope(decides: Callable[[Ruling], Rule | None], blocks: str, allows: str) -
     def is_blocked(ruling: Ruling) -> bool:
         return is_that(decides(ruling), Effect.BLOCK)
 
+    def rule_id(ruling: Ruling) -> str | None:
+        rule = decides(ruling)
+        return rule.id if rule else None
+
     return Scope(
         decides,
         Condition(
             f"no rule of the patient blocks {blocks}",
             lambda q: not is_blocked(q.ruling),
             otherwise=Reason.PATIENT_BLOCKS,
+            basis=lambda q: rule_id(q.ruling),
         ),
         Condition(
             f"a rule of the patient allows {allows}, and if it names a role, then one with this "
@@ -138,6 +172,7 @@ def _scope(decides: Callable[[Ruling], Rule | None], blocks: str, allows: str) -
             f"no rule of the patient that names one in person blocks {blocks}",
             lambda q: not is_blocked(q.at.ruling_by_name),
             otherwise=Reason.PATIENT_BLOCKS,
+            basis=lambda q: rule_id(q.at.ruling_by_name),
         ),
     )
 
@@ -156,24 +191,24 @@ RECORD = _scope(
 CONFIRM_WHEN_REMOTE = Duty(
     Obligation.CONFIRM_FIRST,
     "the category is sensitive, one is not on site, and the last proof of identity is not fresh",
-    lambda q: q.at.is_sensitive and q.at.is_remote and not q.at.is_fresh,
+    lambda q: q.at.is_sensitive and q.at.relation.is_remote and not q.at.relation.is_fresh,
 )
 CONFIRM = Duty(
     Obligation.CONFIRM_FIRST,
     "the last proof of identity is not fresh",
-    lambda q: not q.at.is_fresh,
+    lambda q: not q.at.relation.is_fresh,
 )
 TELL = Duty(Obligation.TELL_PATIENT, "always", lambda _q: True)
 REVIEW = Duty(Obligation.REVIEW, "always", lambda _q: True)
 
 
 def _assignment_id(question: Question) -> str | None:
-    found = question.at.assignments
+    found = question.at.relation.assignments
     return (found[0].id or None) if found else None
 
 
 def _assignment_reason(question: Question) -> Reason | None:
-    found = question.at.assignments
+    found = question.at.relation.assignments
     if not found:
         return None
     if found[0].team:
@@ -182,7 +217,7 @@ def _assignment_reason(question: Question) -> Reason | None:
 
 
 def _glass_id(question: Question) -> str | None:
-    return question.at.glass.id if question.at.glass else None
+    return question.at.relation.glass.id if question.at.relation.glass else None
 
 
 def through_care(scope: Scope, *more: Condition, duties: tuple[Duty, ...] = ()) -> Clause:

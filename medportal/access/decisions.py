@@ -21,6 +21,7 @@ from medportal.access.conditions import (
     REVIEW,
     SELF,
     SENSITIVE_BROKEN,
+    SENSITIVE_MADE_HERE,
     SENSITIVE_OPEN,
     SIGNED_IN,
     TELL,
@@ -28,12 +29,13 @@ from medportal.access.conditions import (
     WHOLE,
     WROTE_IT,
     Clause,
+    Condition,
     as_representative,
     through_care,
     through_glass,
     through_rule,
 )
-from medportal.access.question import AccessFacts, Question, Situation
+from medportal.access.question import AccessFacts, Question, Relation, Situation
 from medportal.core.identity import Identity
 from medportal.core.obligations import Obligation
 from medportal.core.permissions import Permission
@@ -45,7 +47,8 @@ class Decision:
     """What is allowed, and for every permission the reasons of its answer.
 
     ``basis`` is the id of what an answer rests on: the assignment, the patient's rule, the
-    broken glass. ``obligations`` are what goes with a permission that is given.
+    broken glass; of a refusal the patient's rule that blocks. ``obligations`` are what goes with
+    a permission that is given.
     """
 
     permissions: frozenset[Permission]
@@ -102,12 +105,13 @@ PLACE = (
 )
 #: How the patient is moved and looked after, and what they bear badly.
 SUPPORT = (OVER_ALL_UNLESS_BLOCKED, *PLACE[1:])
-#: What stands in a record: its category counts. A stolen session elsewhere opens no sensitive
-#: one by itself, whatever the right to it rests on.
+#: What stands in a record: its category counts. A member of staff's stolen session elsewhere
+#: opens no sensitive one by itself, whatever the right to it rests on; a patient's opens their
+#: own, and so does that of who stands for them: it is theirs to read where and when they want.
 CONTENT = (
     Clause(
         Reason.ROLE_ANY,
-        (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF, RECORD.not_blocked),
+        (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF, RECORD.not_blocked, SENSITIVE_MADE_HERE),
         (CONFIRM_WHEN_REMOTE,),
     ),
     through_care(RECORD, SENSITIVE_OPEN, duties=(CONFIRM_WHEN_REMOTE,)),
@@ -175,14 +179,18 @@ def decide(
 
     ``only`` keeps to the permissions that matter; the others are then neither given nor told.
     """
-    situation = Situation(identity, facts, now)
+    return decide_in(Situation(Relation(identity, facts, now), facts.record), only)
+
+
+def decide_in(situation: Situation, only: Collection[Permission]) -> Decision:
+    """Return what somebody may do in a situation; several of them can share one relation."""
     answers = {permission: _answer(Question(situation, permission)) for permission in only}
     given = {permission: answer for permission, answer in answers.items() if answer.held}
     return Decision(
         frozenset(given),
         {permission: answer.reasons for permission, answer in answers.items()},
         {permission: answer.duties for permission, answer in given.items() if answer.duties},
-        {permission: answer.basis for permission, answer in given.items() if answer.basis},
+        {permission: answer.basis for permission, answer in answers.items() if answer.basis},
     )
 
 
@@ -195,19 +203,39 @@ class _Answer:
 
 
 def _answer(question: Question) -> _Answer:
-    if question.permission in ABOUT_A_PATIENT and question.at.facts.patient is None:
+    if question.permission in ABOUT_A_PATIENT and question.at.relation.facts.patient is None:
         return _Answer(False, (Reason.NO_SUCH_THING,))
     held: list[Clause] = []
-    failed: list[Reason] = []
+    failed: list[Condition] = []
     for clause in TABLE[question.permission]:
-        # All of them are tried, also after one has failed: an answer about what is hidden takes
-        # as long as one about what is missing.
-        wanting = [c.otherwise for c in clause.conditions if not c.test(question)]
-        if wanting:
-            failed.append(wanting[0])
-        else:
+        wanting = _wanting(question, clause)
+        if wanting is None:
             held.append(clause)
-    return _allowed(question, held) if held else _Answer(False, _telling(failed))
+        else:
+            failed.append(wanting)
+    return _allowed(question, held) if held else _refused(question, failed)
+
+
+def _wanting(question: Question, clause: Clause) -> Condition | None:
+    """Return the first condition of a clause that does not hold, ``None`` if they all do.
+
+    Who has no role for it is told so at once. All that is about the patient is tried, also after
+    one condition has failed: an answer about what is hidden takes as long as one about what is
+    missing.
+    """
+    first = None
+    for condition in clause.conditions:
+        if not condition.test(question):
+            first = first or condition
+            if first.of_asker:
+                break
+    return first
+
+
+def _refused(question: Question, failed: list[Condition]) -> _Answer:
+    """Return the refusal, and the patient's rule on which it rests if one blocks."""
+    basis = next((found for condition in failed if (found := condition.basis(question))), "")
+    return _Answer(False, _telling(condition.otherwise for condition in failed), basis=basis)
 
 
 def _allowed(question: Question, held: list[Clause]) -> _Answer:

@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from medportal.access.resources import Root
+from medportal.access.resources import Root, why_of
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event, Outcome
 from medportal.audit.requests import event_of
@@ -57,29 +57,31 @@ def _write(request: Request) -> None:
 
 def _event(request: Request) -> Event:
     context = getattr(request, "context", None)
-    reasons: tuple[str, ...] = (Reason.NO_SUCH_THING,)
-    patient = record = None
+    about: dict[str, Any] = {"reasons": (Reason.NO_SUCH_THING,)}
     if isinstance(context, Root):
-        patient = getattr(context, "patient_id", None)
-        record = getattr(context, "record_id", None)
-        reasons = _reasons(context, request) or reasons
+        about |= {
+            "patient": getattr(context, "patient_id", None),
+            "object": getattr(context, "record_id", None),
+            **_why(context, request),
+        }
     route = request.matched_route.name if request.matched_route else "none"
     return event_of(
         request,
         Action.ACCESS_DENIED,
         Outcome.DENIED,
-        patient=patient,
-        object=record,
-        reasons=reasons,
+        **about,
         details={"route": route, "method": request.method[:8]},
     )
 
 
-def _reasons(context: Root, request: Request) -> tuple[Reason, ...]:
-    """Return the reasons of the permission that the refused view asked for."""
+def _why(context: Root, request: Request) -> dict[str, Any]:
+    """Return why the permission was not given that the refused view asked for.
+
+    The patient's rule on which it rests is named for them; the person refused is not told.
+    """
     result = getattr(request.exception, "result", None)
     name = getattr(result, "permission", None)
-    if name is None or name not in set(Permission):
-        return ()
     # The decision was made before the abort and is kept by the context.
-    return context.decision.because.get(Permission(name), ())
+    if name is None or name not in set(Permission) or name not in context.decision.because:
+        return {}
+    return why_of(context.decision, Permission(name))

@@ -13,12 +13,16 @@ from typing import Any
 
 from pyramid.response import Response
 
+from medportal.web.gateway import Stream
+
 #: Spreadsheets take a cell that begins so for a formula (OWASP, "CSV Injection"); the last four
 #: are the first four as Japanese keyboards write them.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 FORMATS = ("csv", "json")
 #: Spreadsheets know by this that the file is UTF-8.
 BYTE_ORDER_MARK = "\ufeff"
+#: How much is collected before it is sent on.
+CHUNK = 64 * 1024
 
 
 def safe_cell(text: str) -> str:
@@ -50,11 +54,23 @@ def json_pieces(
 def attachment(pieces: Iterator[bytes], content_type: str, filename: str) -> Response:
     """Return a file to keep. ``filename`` is ours and names nobody."""
     return Response(
-        app_iter=pieces,
+        app_iter=Stream(chunks(pieces)),
         content_type=content_type,
         charset="utf-8" if content_type.startswith("text/") else None,
         content_disposition=f'attachment; filename="{filename}"',
     )
+
+
+def chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Give pieces several at once: a row is too little to send by itself."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= CHUNK:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
 
 
 def _csv_line(cells: Sequence[str]) -> str:

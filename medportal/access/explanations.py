@@ -93,6 +93,16 @@ TOLD: Mapping[Action, Telling] = {
         _("${who} changed your personal details."),
         _("${who} tried to change your personal details."),
     ),
+    Action.PATIENT_CHANGE_ASKED: Telling(
+        Topic.WROTE,
+        _("${who} asked for a change of your number, name or date of birth."),
+        _("${who} tried to ask for a change of your number, name or date of birth."),
+    ),
+    Action.PATIENT_CHANGE_WITHDRAWN: Telling(
+        Topic.WROTE,
+        _("${who} called off a change of your number, name or date of birth."),
+        _("${who} tried to call off a change of your number, name or date of birth."),
+    ),
     Action.SUPPORT_CHANGED: Telling(
         Topic.WROTE,
         _("${who} changed the notes on transport, diet or allergies."),
@@ -537,6 +547,8 @@ PAGES: Mapping[str, Any] = {
     "discharge": _("In which ward and bed you are"),
     "support": _("Your notes on transport, diet and allergies"),
     "demographics": _("Your personal details"),
+    "details-agree": _("Your personal details"),
+    "details-withdraw": _("Your personal details"),
     "representatives": _("Who represents you"),
     "representative-agree": _("Who represents you"),
     "representative-end": _("Who represents you"),

@@ -1,11 +1,11 @@
 """Load the facts of a decision: identifiers, dates and categories, never content."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.access.models import (
     BrokenGlass,
@@ -73,32 +73,57 @@ def patient_facts(
     session: Session,
     identity: Identity | None,
     patient_id: str,
+    now: datetime,
     departments: frozenset[str] = frozenset(),
 ) -> PatientFacts:
-    """Return the facts about one patient.
+    """Return the facts about one patient; ``departments`` are the asker's."""
+    return patients_facts(session, identity, [patient_id], now, departments)[patient_id]
 
-    The same queries run whether the patient exists or not, and they return only what is about
-    the asker: a stranger waits no longer for a patient with many rules than for one who is not
-    there. ``departments`` are the asker's.
+
+def patients_facts(
+    session: Session,
+    identity: Identity | None,
+    patient_ids: Collection[str],
+    now: datetime,
+    departments: frozenset[str] = frozenset(),
+) -> dict[str, PatientFacts]:
+    """Return the facts about each of several patients, with as many queries as about one.
+
+    The same queries run whether a patient exists or not, and they return only what is about
+    the asker and not over: a stranger waits no longer for a patient with many rules than for
+    one who is not there. Whether what they return is in force is for the decision to say.
     """
     asker = identity.person_id if identity else ""
-    exists = session.scalar(select(Patient.person_id).where(Patient.person_id == patient_id))
-    return PatientFacts(
-        id=patient_id,
-        exists=exists is not None,
-        is_self=asker == patient_id,
-        assignments=_assignments(session, patient_id, asker, departments),
-        represents=_representations(session, patient_id, asker),
-        rules=_rules_about(session, patient_id, identity, departments),
-        glass=_glass(session, patient_id, asker),
-    )
+    ids = sorted(set(patient_ids))
+    there = set(session.scalars(select(Patient.person_id).where(Patient.person_id.in_(ids))))
+    assignments = _assignments(session, ids, asker, departments, now)
+    represents = _representations(session, ids, asker, now)
+    rules = _rules_about(session, ids, identity, departments, now)
+    glass = _glass(session, ids, asker, now)
+    return {
+        patient_id: PatientFacts(
+            id=patient_id,
+            exists=patient_id in there,
+            is_self=asker == patient_id,
+            assignments=tuple(assignments[patient_id]),
+            represents=tuple(represents[patient_id]),
+            rules=tuple(rules[patient_id]),
+            glass=tuple(glass[patient_id]),
+        )
+        for patient_id in ids
+    }
+
+
+def _not_over(until: InstrumentedAttribute[datetime | None], now: datetime) -> ColumnElement[bool]:
+    return or_(until.is_(None), until > now)
 
 
 def _assignments(
-    session: Session, patient_id: str, asker: str, departments: frozenset[str]
-) -> tuple[AssignmentFacts, ...]:
+    session: Session, ids: list[str], asker: str, departments: frozenset[str], now: datetime
+) -> Mapping[str, list[AssignmentFacts]]:
     rows = session.execute(
         select(
+            CareAssignment.patient_id,
             CareAssignment.id,
             CareAssignment.kind,
             CareAssignment.ward,
@@ -106,60 +131,81 @@ def _assignments(
             CareAssignment.since,
             CareAssignment.until,
         ).where(
-            CareAssignment.patient_id == patient_id,
+            CareAssignment.patient_id.in_(ids),
             or_(CareAssignment.staff_id == asker, CareAssignment.ward.in_(sorted(departments))),
+            _not_over(CareAssignment.until, now),
         )
     )
-    return tuple(
-        AssignmentFacts(
-            treating=a.kind == CareKind.TREATING,
-            since=a.since,
-            until=a.until,
-            id=a.id,
-            opens_sensitive=a.opens_sensitive,
-            team=a.ward or "",
+    found: defaultdict[str, list[AssignmentFacts]] = defaultdict(list)
+    for a in rows:
+        found[a.patient_id].append(
+            AssignmentFacts(
+                treating=a.kind == CareKind.TREATING,
+                since=a.since,
+                until=a.until,
+                id=a.id,
+                opens_sensitive=a.opens_sensitive,
+                team=a.ward or "",
+            )
         )
-        for a in rows
-    )
+    return found
 
 
-def _representations(session: Session, patient_id: str, asker: str) -> tuple[Term, ...]:
+def _representations(
+    session: Session, ids: list[str], asker: str, now: datetime
+) -> Mapping[str, list[Term]]:
     rows = session.execute(
-        select(Representative.since, Representative.until).where(
-            Representative.patient_id == patient_id,
+        select(Representative.patient_id, Representative.since, Representative.until).where(
+            Representative.patient_id.in_(ids),
             Representative.person_id == asker,
             # What was named, and not agreed to by a second person, opens nothing.
             Representative.approved_by.is_not(None),
+            _not_over(Representative.until, now),
         )
     )
-    return tuple(Term(row.since, row.until) for row in rows)
+    found: defaultdict[str, list[Term]] = defaultdict(list)
+    for row in rows:
+        found[row.patient_id].append(Term(row.since, row.until))
+    return found
 
 
 def _rules_about(
-    session: Session, patient_id: str, identity: Identity | None, departments: frozenset[str]
-) -> tuple[Rule, ...]:
-    """Return those of the patient's rules that can name the asker."""
+    session: Session,
+    ids: list[str],
+    identity: Identity | None,
+    departments: frozenset[str],
+    now: datetime,
+) -> Mapping[str, list[Rule]]:
+    """Return those of the patients' rules that can name the asker."""
     named = {
         Whom.PERSON: [identity.person_id] if identity else [],
         Whom.DEPARTMENT: sorted(departments),
-        Whom.ROLE: sorted(identity.roles) if identity else [],
+        # Also the roles that are withheld: who proves less is not past a block.
+        Whom.ROLE: sorted(identity.all_roles) if identity else [],
         Whom.INSTITUTION: [identity.tenant_id] if identity else [],
     }
-    return _rules(
+    rows = _rules(
         session,
-        PatientRule.patient_id == patient_id,
+        PatientRule.patient_id.in_(ids),
         or_(*(and_(PatientRule.whom == k, PatientRule.whom_id.in_(v)) for k, v in named.items())),
+        _not_over(PatientRule.until, now),
     )
+    found: defaultdict[str, list[Rule]] = defaultdict(list)
+    for patient_id, rule in rows:
+        found[patient_id].append(rule)
+    return found
 
 
 def rules_of(session: Session, patient_id: str) -> tuple[Rule, ...]:
     """Return all the patient's rules that were not ended, also those still to come."""
-    return _rules(session, PatientRule.patient_id == patient_id)
+    return tuple(rule for _id, rule in _rules(session, PatientRule.patient_id == patient_id))
 
 
-def _rules(session: Session, *where: ColumnElement[bool]) -> tuple[Rule, ...]:
+def _rules(session: Session, *where: ColumnElement[bool]) -> Iterator[tuple[str, Rule]]:
+    """Give (patient's id, rule) of the rules that were not ended."""
     rows = session.execute(
         select(
+            PatientRule.patient_id,
             PatientRule.id,
             PatientRule.effect,
             PatientRule.whom,
@@ -170,19 +216,20 @@ def _rules(session: Session, *where: ColumnElement[bool]) -> tuple[Rule, ...]:
             PatientRule.until,
         ).where(PatientRule.ended_at.is_(None), *where)
     )
-    return tuple(
-        Rule(
-            id=r.id,
-            effect=Effect(r.effect),
-            whom=Whom(r.whom),
-            whom_id=r.whom_id,
-            what=What(r.what),
-            what_id=r.what_id,
-            since=r.since,
-            until=r.until,
+    for r in rows:
+        yield (
+            r.patient_id,
+            Rule(
+                id=r.id,
+                effect=Effect(r.effect),
+                whom=Whom(r.whom),
+                whom_id=r.whom_id,
+                what=What(r.what),
+                what_id=r.what_id,
+                since=r.since,
+                until=r.until,
+            ),
         )
-        for r in rows
-    )
 
 
 def rule_of(row: PatientRule) -> Rule:
@@ -199,10 +246,23 @@ def rule_of(row: PatientRule) -> Rule:
     )
 
 
-def _glass(session: Session, patient_id: str, asker: str) -> tuple[GlassFacts, ...]:
+def _glass(
+    session: Session, ids: list[str], asker: str, now: datetime
+) -> Mapping[str, list[GlassFacts]]:
     rows = session.execute(
-        select(BrokenGlass.id, BrokenGlass.since, BrokenGlass.until, BrokenGlass.sensitive).where(
-            BrokenGlass.patient_id == patient_id, BrokenGlass.staff_id == asker
+        select(
+            BrokenGlass.patient_id,
+            BrokenGlass.id,
+            BrokenGlass.since,
+            BrokenGlass.until,
+            BrokenGlass.sensitive,
+        ).where(
+            BrokenGlass.patient_id.in_(ids),
+            BrokenGlass.staff_id == asker,
+            BrokenGlass.until > now,
         )
     )
-    return tuple(GlassFacts(g.id, g.since, g.until, g.sensitive) for g in rows)
+    found: defaultdict[str, list[GlassFacts]] = defaultdict(list)
+    for g in rows:
+        found[g.patient_id].append(GlassFacts(g.id, g.since, g.until, g.sensitive))
+    return found

@@ -13,10 +13,12 @@ from medportal.access.category_words import CATEGORY_WORDS
 from medportal.access.forms_care import EARLIEST, LATEST
 from medportal.access.institutions import institution_name
 from medportal.access.patient_rules import LONGEST_NOTE
+from medportal.access.resources import PatientContext
 from medportal.access.rule_words import role_words, staff_words
 from medportal.access.rules import Effect, Rule, What, Whom
 from medportal.core.categories import Category
 from medportal.core.ids import is_id, new_id
+from medportal.core.permissions import Permission
 from medportal.web.forms import area, date_parts, hidden, radios, select, text
 from medportal.web.i18n import _, format_date, time_zone, translate
 
@@ -41,15 +43,16 @@ class Offered:
     what: Choices
 
 
-def offered(request: Request, patient_id: str, rule: Rule | None = None) -> Offered:
-    """Return what may be chosen; what ``rule`` names already is always among it."""
-    whom: Choices = _whom(request, patient_id)
-    what: Choices = _what(request, patient_id)
+def offered(context: PatientContext, request: Request, rule: Rule | None = None) -> Offered:
+    """Return what may be chosen; what ``rule`` names already is among it.
+
+    A record that the asker may not read is never offered.
+    """
+    whom: Choices = _whom(request, context.patient_id)
+    what: Choices = _what(context, request)
     if rule is not None:
         whom = _with(whom, value_of(rule.whom, rule.whom_id), _person_words(request, rule))
-        what = _with(
-            what, value_of(rule.what, rule.what_id), _record_words(request, patient_id, rule)
-        )
+        what = _with(what, value_of(rule.what, rule.what_id), _record_words(context, request, rule))
     return Offered(whom, what)
 
 
@@ -114,7 +117,10 @@ def value_of(kind: Whom | What, ident: str) -> str:
 
 
 def read_whom(request: Request, patient_id: str, value: str) -> tuple[Whom, str] | None:
-    """Return whom a value names, ``None`` for nobody whom a rule may name here."""
+    """Return whom a value names, ``None`` for nobody whom a rule may name here.
+
+    Who stands for the patient makes no rule about themselves, and the patient needs none.
+    """
     kind, _sign, ident = value.partition(SIGN)
     known = {
         Whom.DEPARTMENT: request.tenant.wards,
@@ -123,21 +129,23 @@ def read_whom(request: Request, patient_id: str, value: str) -> tuple[Whom, str]
     }
     if kind == Whom.PERSON:
         works_here = is_id(ident) and bool(rule_choices.people(request.db, request.tenant, [ident]))
-        return (Whom.PERSON, ident) if works_here and ident != patient_id else None
+        is_other = ident not in {patient_id, request.identity.person_id}
+        return (Whom.PERSON, ident) if works_here and is_other else None
     found = next((whom for whom in known if whom == kind), None)
     return (found, ident) if found is not None and ident in known[found] else None
 
 
-def read_what(request: Request, patient_id: str, value: str) -> tuple[What, str] | None:
-    """Return what a value is about, ``None`` for nothing of this patient."""
+def read_what(context: PatientContext, request: Request, value: str) -> tuple[What, str] | None:
+    """Return what a value is about, ``None`` for nothing of this patient that one may read."""
     kind, _sign, ident = value.partition(SIGN)
     if kind == What.EVERYTHING and not ident:
         return What.EVERYTHING, ""
     if kind == What.CATEGORY and ident in set(Category):
         return What.CATEGORY, ident
     if kind == What.RECORD and is_id(ident):
-        load = request.registry["record_facts"]
-        return (What.RECORD, ident) if load(request.db, patient_id, ident).exists else None
+        record = request.registry["record_facts"](request.db, context.patient_id, ident)
+        may_read = context.record_decision(record).allows(Permission.RECORD_READ)
+        return (What.RECORD, ident) if may_read else None
     return None
 
 
@@ -166,7 +174,8 @@ def last_day(request: Request, rule: Rule) -> date | None:
 
 def _whom(request: Request, patient_id: str) -> list[tuple[str, Any]]:
     tenant = request.tenant
-    people = rule_choices.known_people(request.db, tenant, patient_id, request.now)
+    known = rule_choices.known_people(request.db, tenant, patient_id, request.now)
+    people = [one for one in known if one.person_id != request.identity.person_id]
     here = {"institution": institution_name(request, tenant.id)}
     return [
         *((value_of(Whom.PERSON, p.person_id), staff_words(request, p)) for p in people),
@@ -201,9 +210,8 @@ def _whom(request: Request, patient_id: str) -> list[tuple[str, Any]]:
     ]
 
 
-def _what(request: Request, patient_id: str) -> list[tuple[str, Any]]:
-    load = request.registry["timeline"]
-    records = load(request.db, patient_id, limit=RECORDS)
+def _what(context: PatientContext, request: Request) -> list[tuple[str, Any]]:
+    records = request.registry["readable_records"](request.db, context, limit=RECORDS)
     return [
         (value_of(What.EVERYTHING, ""), _("Everything")),
         *(
@@ -247,10 +255,10 @@ def _person_words(request: Request, rule: Rule) -> Any | None:
     return staff_words(request, found[0]) if found else None
 
 
-def _record_words(request: Request, patient_id: str, rule: Rule) -> Any | None:
+def _record_words(context: PatientContext, request: Request, rule: Rule) -> Any | None:
     if rule.what is not What.RECORD:
         return None
-    titles = request.registry["record_titles"](request, request.db, patient_id, [rule.what_id])
+    titles = request.registry["record_titles"](request, request.db, context, [rule.what_id])
     found: str | None = titles.get(rule.what_id)
     return found
 

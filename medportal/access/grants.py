@@ -20,13 +20,17 @@ _MINT = object()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One person may use one permission on one patient, and why."""
+    """One person may use one permission on one patient, and why.
+
+    ``basis`` is the id of what that rests on: an assignment, a rule, a broken glass.
+    """
 
     identity: Identity
     permission: Permission
     patient_id: str
     record_id: str | None
     because: tuple[Reason, ...]
+    basis: str | None
     at: datetime
     _by: InitVar[object] = None
 
@@ -53,5 +57,12 @@ def mint(
     if decision.demands(permission, Obligation.CONFIRM_FIRST):
         raise NotFresh()
     return Grant(
-        identity, permission, patient_id, record_id, decision.because[permission], now, _MINT
+        identity,
+        permission,
+        patient_id,
+        record_id,
+        decision.because[permission],
+        decision.basis.get(permission),
+        now,
+        _MINT,
     )

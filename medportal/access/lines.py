@@ -16,6 +16,7 @@ from medportal.access import explanations as words
 from medportal.access.institutions import institution_name
 from medportal.access.log import Basis, BasisKind, bases_of
 from medportal.access.models import Representative
+from medportal.access.resources import PatientContext
 from medportal.audit.events import Action, Event
 from medportal.core.ids import is_id
 from medportal.core.reasons import Reason
@@ -73,13 +74,16 @@ class _Known:
 class Teller:
     """Tells events about one patient.
 
-    Only those who may read the patient's records are told what these are called.
+    What a record is called is told to those who may read it, and only in the light of a
+    ``context``, which decides that record by record.
     """
 
-    def __init__(self, request: Request, patient_id: str, *, with_records: bool) -> None:
+    def __init__(
+        self, request: Request, patient_id: str, context: PatientContext | None = None
+    ) -> None:
         self._request = request
         self._patient_id = patient_id
-        self._with_records = with_records
+        self._context = context
 
     def lines(self, session: Session, events: Sequence[Event]) -> list[Line]:
         """Return a line for each event."""
@@ -99,11 +103,11 @@ class Teller:
         )
 
     def _titles(self, session: Session, events: Sequence[Event]) -> dict[str, str]:
-        if not self._with_records:
+        if self._context is None:
             return {}
         ids = {record_id for event in events if (record_id := _record_of(event))}
         load = self._request.registry["record_titles"]
-        found: dict[str, str] = load(self._request, session, self._patient_id, ids)
+        found: dict[str, str] = load(self._request, session, self._context, ids)
         return found
 
     def _line(self, event: Event, known: _Known) -> Line:

@@ -3,7 +3,7 @@
 Counted from the audit log, patient by patient, found by the index on actor and time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from medportal.audit.events import Action, Outcome
 from medportal.audit.models import AuditEvent
+from medportal.core.ids import is_id
 from medportal.identity.models import Person
+from medportal.patients.models import Patient
 
 PAGE = 25
 #: How many rows of a download are held in memory.
@@ -71,6 +73,18 @@ def all_seen(session: Session, search: Search) -> Iterator[Seen]:
     """Give all of them, a few at a time."""
     rows = session.execute(_by_patient(search).execution_options(yield_per=BATCH))
     return (Seen(*row) for row in rows)
+
+
+def everybody(session: Session, search: Search) -> list[str]:
+    """Return the ids of all of them."""
+    return list(session.scalars(_by_patient(search).with_only_columns(Person.id)))
+
+
+def patients_among(session: Session, ids: Iterable[str]) -> list[str]:
+    """Return which of these ids are patients'."""
+    wanted = sorted({each for each in ids if is_id(each)})
+    found = select(Patient.person_id).where(Patient.person_id.in_(wanted))
+    return sorted(session.scalars(found))
 
 
 def key_of(session: Session, search: Search, patient_id: str) -> tuple[str, str] | None:

@@ -82,7 +82,10 @@ class PatientRule(Base):
     """
 
     __tablename__ = "patient_rule"
-    __table_args__ = (Index("ix_patient_rule_patient", "patient_id", "until"),)
+    __table_args__ = (
+        Index("ix_patient_rule_patient", "patient_id", "until"),
+        Index("ix_patient_rule_whom", "whom", "whom_id"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     patient_id: Mapped[str] = mapped_column(Id, ForeignKey("patient.person_id"))
@@ -110,6 +113,7 @@ class BrokenGlass(Base):
     __tablename__ = "broken_glass"
     __table_args__ = (
         Index("ix_broken_glass_patient", "patient_id", "staff_id", "until"),
+        Index("ix_broken_glass_staff", "staff_id", "until"),
         Index("ix_broken_glass_review", "reviewed_at", "since", "id"),
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from medportal.access import partner_rules
@@ -81,12 +81,17 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One rule on a patient's list; ``note`` is ``None`` if it cannot be opened."""
+    """One rule on a patient's list, as it is shown to somebody.
+
+    ``note`` is ``None`` if it cannot be opened, and empty if it is not theirs to read;
+    ``may_change`` tells whether they may change the rule, or end it.
+    """
 
     rule: Rule
     made_at: datetime
     ended_at: datetime | None
     note: str | None = field(default="", repr=False)
+    may_change: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,29 +160,43 @@ def exists(session: Session, patient_id: str, rule_id: str) -> bool:
     return session.scalar(query) is not None
 
 
+def may_change(session: Session, patient_id: str, rule_id: str, asker: str) -> bool:
+    """Tell whether a rule of this patient, ended or not, is somebody's to change or to end.
+
+    To who stands for the patient it is not if the patient made it, or if it names them: a rule
+    that keeps a mother out would otherwise be hers to end.
+    """
+    query = select(PatientRule.id).where(
+        PatientRule.id == rule_id,
+        PatientRule.patient_id == patient_id,
+        _is_theirs(patient_id, asker),
+    )
+    return session.scalar(query) is not None
+
+
 def find(
-    session: Session, vault: Vault, patient_id: str, rule_id: str, now: datetime
+    session: Session, vault: Vault, patient_id: str, rule_id: str, asker: str, now: datetime
 ) -> Listed | None:
-    """Return a rule of this patient that is not over."""
+    """Return a rule of this patient that is not over, as the asker may see it."""
     row = session.scalar(
         select(PatientRule).where(
             PatientRule.id == rule_id, PatientRule.patient_id == patient_id, _is_not_over(now)
         )
     )
-    return None if row is None else _listed(session, vault, row)
+    return None if row is None else _listed(session, vault, row, asker)
 
 
-def rules(session: Session, vault: Vault, patient_id: str, now: datetime) -> RuleList:
-    """Return a patient's rules, the newest first."""
+def rules(session: Session, vault: Vault, patient_id: str, asker: str, now: datetime) -> RuleList:
+    """Return a patient's rules as the asker may see them, the newest first."""
     of_patient = select(PatientRule).where(PatientRule.patient_id == patient_id)
     newest = (PatientRule.made_at.desc(), PatientRule.id)
     standing = session.scalars(of_patient.where(_is_not_over(now)).order_by(*newest))
     past = session.scalars(of_patient.where(~_is_not_over(now)).order_by(*newest).limit(PAST))
-    listed = [_listed(session, vault, row) for row in standing]
+    listed = [_listed(session, vault, row, asker) for row in standing]
     return RuleList(
         tuple(each for each in listed if each.rule.in_force(now)),
         tuple(each for each in listed if not each.rule.in_force(now)),
-        tuple(_listed(session, vault, row) for row in past),
+        tuple(_listed(session, vault, row, asker) for row in past),
     )
 
 
@@ -189,6 +208,9 @@ def _make(
         raise RuleRefused("over-already")
     if rule.whom is Whom.PERSON and rule.whom_id == patient_id:
         raise RuleRefused("about-oneself")
+    if rule.whom is Whom.PERSON and rule.whom_id == by:
+        # One record allowed to oneself would outrank what the patient forbids.
+        raise RuleRefused("names-oneself")
     _refuse_again(session, patient_id, rule, now)
     sealed, told = _seal(session, vault, patient_id, wish)
     session.add(
@@ -215,7 +237,12 @@ def _make(
 def _end(session: Session, patient_id: str, rule_id: str, by: str, now: datetime) -> Rule:
     row = session.scalars(
         update(PatientRule)
-        .where(PatientRule.id == rule_id, PatientRule.patient_id == patient_id, _is_not_over(now))
+        .where(
+            PatientRule.id == rule_id,
+            PatientRule.patient_id == patient_id,
+            _is_theirs(patient_id, by),
+            _is_not_over(now),
+        )
         .values(ended_at=now, ended_by=by)
         .returning(PatientRule)
     ).one_or_none()
@@ -257,8 +284,17 @@ def _seal(session: Session, vault: Vault, patient_id: str, wish: Wish) -> tuple[
     return sealed, commitment(salt, wish.note)
 
 
-def _listed(session: Session, vault: Vault, row: PatientRule) -> Listed:
-    return Listed(rule_of(row), row.made_at, row.ended_at, _note(session, vault, row))
+def _listed(session: Session, vault: Vault, row: PatientRule, asker: str) -> Listed:
+    is_patient = asker == row.patient_id
+    names_asker = row.whom == Whom.PERSON and row.whom_id == asker
+    return Listed(
+        rule_of(row),
+        row.made_at,
+        row.ended_at,
+        # A note is for whoever wrote it; the patient's record is the patient's.
+        _note(session, vault, row) if asker in {row.patient_id, row.made_by} else "",
+        is_patient or not (names_asker or row.made_by == row.patient_id),
+    )
 
 
 def _note(session: Session, vault: Vault, row: PatientRule) -> str | None:
@@ -270,6 +306,12 @@ def _note(session: Session, vault: Vault, row: PatientRule) -> str | None:
     except VaultError:
         return None
     return plain[SALT_BYTES:].decode("utf-8")
+
+
+def _is_theirs(patient_id: str, asker: str) -> ColumnElement[bool]:
+    """Return the SQL condition under which a rule is somebody's to change, see above."""
+    names_asker = (PatientRule.whom == Whom.PERSON) & (PatientRule.whom_id == asker)
+    return or_(literal(asker == patient_id), (PatientRule.made_by != patient_id) & ~names_asker)
 
 
 def _is_not_over(now: datetime) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from medportal.access.decisions import Decision, decide
@@ -32,10 +32,10 @@ from medportal.access.question import (
     Term,
 )
 from medportal.access.rule_choices import known_people, seeing_roles, told_roles
-from medportal.access.rules import Rule, What, Whom
+from medportal.access.rules import Effect, Rule, What, Whom
 from medportal.core.categories import Category
 from medportal.core.identity import Identity
-from medportal.core.permissions import Permission
+from medportal.core.permissions import Permission, Reach
 from medportal.core.reasons import Reason
 from medportal.identity.models import Account, AccountStatus, RoleGrant
 from medportal.identity.people import names_of
@@ -121,9 +121,11 @@ class _Person:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Everybody who might open something of one patient, loaded once.
+    """Everybody for whom something can open or close, loaded once.
 
-    ``known`` may be named to the patient.
+    ``known`` may be named to the patient. Staff who have nothing to do with the patient, whose
+    roles reach only those assigned to them and whom no rule lets in are not here: nothing opens
+    to them, whatever else is decided.
     """
 
     tenant: Tenant
@@ -148,7 +150,6 @@ def load(
     ``besides`` are rules that may come, ``author_id`` who wrote the record that is asked about.
     """
     standing = rules_of(session, patient_id)
-    roles, is_partial = _roles(session, tenant, patient_id, now)
     known = {one.person_id for one in known_people(session, tenant, patient_id, now)}
     care = _care(session, patient_id, now)
     represents, glass = _represents(session, patient_id), _glass(session, patient_id, now)
@@ -157,6 +158,7 @@ def load(
     wards = {rule.whom_id for rule in about if rule.whom is Whom.DEPARTMENT} | set(care.by_ward)
     departments = _departments(session, wards, now)
     known |= {*care.by_person, *represents, *glass, *named, author_id or ""}
+    roles, is_partial = _roles(session, tenant, patient_id, about, known | set(departments))
     people = {}
     for person_id, held in roles.items():
         own = departments.get(person_id, frozenset())
@@ -196,7 +198,7 @@ def today(
         *(Reader(house.known[p], _role(house, p), opens) for p, opens in named),
         *(Reader("", role, opens, count) for (role, opens), count in groups),
     ]
-    return Today(tuple(readers[:MOST_NAMES]), max(0, len(readers) - MOST_NAMES), house.is_partial)
+    return Today(tuple(readers[:MOST_NAMES]), _unnamed(readers), house.is_partial)
 
 
 def changes(
@@ -223,7 +225,12 @@ def changes(
         *(Change(house.known[p], _role(house, p), *both) for p, both in named),
         *(Change("", role, *both, count=count) for (role, both), count in groups),
     ]
-    return Changes(tuple(found[:MOST_NAMES]), max(0, len(found) - MOST_NAMES), house.is_partial)
+    return Changes(tuple(found[:MOST_NAMES]), _unnamed(found), house.is_partial)
+
+
+def _unnamed(rows: Sequence[Reader | Change]) -> int:
+    """Count the people, not the rows, that are not written out."""
+    return sum(row.count for row in rows[MOST_NAMES:])
 
 
 def _opens(
@@ -307,15 +314,30 @@ def _role(house: House, person_id: str) -> str:
 
 
 def _roles(
-    session: Session, tenant: Tenant, patient_id: str, now: datetime
+    session: Session,
+    tenant: Tenant,
+    patient_id: str,
+    rules: Iterable[Rule],
+    concerned: Collection[str],
 ) -> tuple[dict[str, frozenset[str]], bool]:
-    """Return the roles of everybody who may see a patient, and whether there are more people."""
+    """Return the roles of everybody who might see a patient, and whether there are more people.
+
+    ``concerned`` are those whom it may hang on who they are; of the others, what their roles
+    reach, and which roles ``rules`` let in.
+    """
     standing_for = select(Representative.person_id).where(Representative.patient_id == patient_id)
     asked = (
         select(RoleGrant.person_id)
         .join(Account, Account.person_id == RoleGrant.person_id)
         .where(
-            or_(RoleGrant.role.in_(seeing_roles(tenant)), RoleGrant.person_id.in_(standing_for)),
+            or_(
+                RoleGrant.role.in_(_wide_roles(tenant, rules)),
+                and_(
+                    RoleGrant.role.in_(seeing_roles(tenant)),
+                    RoleGrant.person_id.in_(sorted(concerned)),
+                ),
+                RoleGrant.person_id.in_(standing_for),
+            ),
             RoleGrant.person_id != patient_id,
             Account.status == AccountStatus.ACTIVE,
         )
@@ -331,6 +353,19 @@ def _roles(
     for person_id, role in rows:
         held[person_id].add(role)
     return {p: frozenset(held[p]) for p in ids[:MOST_PEOPLE]}, len(ids) > MOST_PEOPLE
+
+
+def _wide_roles(tenant: Tenant, rules: Iterable[Rule]) -> list[str]:
+    """Return the roles to which something may open whoever has them: by reach, or by a rule."""
+    allowing = [rule for rule in rules if rule.effect is Effect.ALLOW]
+    if any(rule.whom is Whom.INSTITUTION and rule.whom_id == tenant.id for rule in allowing):
+        return seeing_roles(tenant)
+    named = {rule.whom_id for rule in allowing if rule.whom is Whom.ROLE}
+    return [
+        role
+        for role in seeing_roles(tenant)
+        if role in named or any(tenant.roles[role].grants.get(p) is Reach.ANY for p in ASKED)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

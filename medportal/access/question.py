@@ -15,10 +15,10 @@ from medportal.access.rules import (
     Subject,
     Thing,
     Whom,
-    names,
-    opening,
-    opens_sensitive,
-    winning,
+    counting,
+    opening_of,
+    sensitive_is_open,
+    strongest,
 )
 from medportal.core.categories import is_sensitive
 from medportal.core.identity import Identity
@@ -89,12 +89,16 @@ class PatientFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecordFacts:
-    """What matters about one record; ``exists`` is false for an id that names none."""
+    """What matters about one record; ``exists`` is false for an id that names none.
+
+    ``origin`` is the institution that made it.
+    """
 
     id: str
     exists: bool
     author_id: str | None = None
     category: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,42 +124,39 @@ class AccessFacts:
 class Ruling:
     """What the patient's rules say about one asker; each answer is worked out when it is asked.
 
-    ``rules`` are those in force that name the asker.
+    ``rules`` are those that count: in force, and naming the asker.
     """
 
     rules: tuple[Rule, ...]
-    subject: Subject
     thing: Thing | None
-    now: datetime
 
     @cached_property
     def whole(self) -> Rule | None:
         """Return the rule that decides about what belongs to no category."""
-        return winning(self.rules, self.subject, None, self.now)
+        return strongest(self.rules, None)
 
     @cached_property
     def way(self) -> Rule | None:
         """Return the rule that decides about the way to the patient and the list of records."""
-        return opening(self.rules, self.subject, self.now) or self.whole
+        return opening_of(self.rules) or self.whole
 
     @cached_property
     def record(self) -> Rule | None:
         """Return the rule that decides about the record; about any part, where none is asked."""
-        if self.thing is None:
-            return self.way
-        return winning(self.rules, self.subject, self.thing, self.now)
+        return self.way if self.thing is None else strongest(self.rules, self.thing)
 
     @cached_property
     def opens_sensitive(self) -> bool:
         """Tell whether the rules open the record if its category is sensitive."""
-        return self.thing is not None and opens_sensitive(
-            self.rules, self.subject, self.thing, self.now
-        )
+        return self.thing is not None and sensitive_is_open(self.rules, self.thing)
 
 
 @dataclass(frozen=True)
-class Situation:
-    """Who asks, in the light of which facts, and when; what follows from it is worked out once."""
+class Relation:
+    """How the asker stands to the patient now; what follows from it is worked out once.
+
+    It is the same for every record of the patient: a list of them shares one.
+    """
 
     identity: Identity | None
     facts: AccessFacts
@@ -163,9 +164,8 @@ class Situation:
 
     @cached_property
     def exists(self) -> bool:
-        """Tell whether what is asked about exists."""
-        patient, record = self.facts.patient, self.facts.record
-        return (patient is None or patient.exists) and (record is None or record.exists)
+        """Tell whether the patient exists, if one is asked about."""
+        return self.facts.patient is None or self.facts.patient.exists
 
     @cached_property
     def is_self(self) -> bool:
@@ -179,22 +179,6 @@ class Situation:
         return patient is not None and any(term.in_force(self.now) for term in patient.represents)
 
     @cached_property
-    def is_sensitive(self) -> bool:
-        """Tell whether a record is asked about whose category starts closed."""
-        record = self.facts.record
-        return record is not None and is_sensitive(record.category)
-
-    @cached_property
-    def wrote_it(self) -> bool:
-        """Tell whether the asker wrote the record."""
-        record = self.facts.record
-        return (
-            record is not None
-            and self.identity is not None
-            and record.author_id == self.identity.person_id
-        )
-
-    @cached_property
     def is_fresh(self) -> bool:
         """Tell whether the asker proved of late who they are."""
         proved = self.identity.confirmed_at if self.identity else None
@@ -204,6 +188,11 @@ class Situation:
     def is_remote(self) -> bool:
         """Tell whether somebody asks who is not on site."""
         return self.identity is not None and not self.identity.on_site
+
+    @cached_property
+    def owes_a_proof(self) -> bool:
+        """Tell whether somebody of staff elsewhere proves who they are before some records open."""
+        return self.is_remote and not (self.is_fresh or self.is_self or self.represents)
 
     @cached_property
     def assignments(self) -> tuple[AssignmentFacts, ...]:
@@ -235,18 +224,76 @@ class Situation:
         return max(found, key=lambda g: (g.sensitive, g.until, g.id), default=None)
 
     @cached_property
+    def rules_by_name(self) -> tuple[Rule, ...]:
+        """Return those rules that count and name the asker in person."""
+        return tuple(r for r in self.rules(frozenset()) if r.whom is Whom.PERSON)
+
+    def rules(self, lifted: frozenset[str]) -> tuple[Rule, ...]:
+        """Return the patient's rules that count, where these roles could be lifted by one."""
+        if lifted not in self._rules:
+            patient = self.facts.patient
+            found = counting(patient.rules, self._subject(lifted), self.now) if patient else ()
+            self._rules[lifted] = found
+        return self._rules[lifted]
+
+    @cached_property
+    def _rules(self) -> dict[frozenset[str], tuple[Rule, ...]]:
+        """Keep the rules that count by the roles that could be lifted."""
+        return {}
+
+    def _subject(self, lifted: frozenset[str]) -> Subject:
+        who = self.identity
+        return Subject(
+            who.person_id if who else "",
+            who.tenant_id if who else "",
+            # Also a role that is withheld, or to prove less would be a way past a block.
+            who.all_roles if who else frozenset(),
+            self.facts.departments,
+            lifted,
+        )
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How the asker stands to the patient, and the record that they ask about, if any."""
+
+    relation: Relation
+    record: RecordFacts | None = None
+
+    @cached_property
+    def exists(self) -> bool:
+        """Tell whether what is asked about exists."""
+        return self.relation.exists and (self.record is None or self.record.exists)
+
+    @cached_property
+    def is_sensitive(self) -> bool:
+        """Tell whether a record is asked about whose category starts closed."""
+        return self.record is not None and is_sensitive(self.record.category)
+
+    @cached_property
+    def wrote_it(self) -> bool:
+        """Tell whether the asker wrote the record."""
+        who = self.relation.identity
+        return (
+            self.record is not None and who is not None and self.record.author_id == who.person_id
+        )
+
+    @cached_property
+    def was_made_here(self) -> bool:
+        """Tell whether the record was made at the institution where it is asked for."""
+        who = self.relation.identity
+        return self.record is not None and who is not None and self.record.origin == who.tenant_id
+
+    @cached_property
     def ruling_by_name(self) -> Ruling:
         """Return what those rules say that name the asker in person."""
-        patient = self.facts.patient
-        rules = patient.rules if patient else ()
-        return self._weigh(tuple(r for r in rules if r.whom is Whom.PERSON), frozenset())
+        return Ruling(self.relation.rules_by_name, self._thing)
 
     def ruling(self, permission: Permission) -> Ruling:
         """Return what the patient's rules say about the asker's use of a permission."""
-        lifted = self.facts.by_role.get(permission, frozenset())
+        lifted = self.relation.facts.by_role.get(permission, frozenset())
         if lifted not in self._rulings:
-            patient = self.facts.patient
-            self._rulings[lifted] = self._weigh(patient.rules if patient else (), lifted)
+            self._rulings[lifted] = Ruling(self.relation.rules(lifted), self._thing)
         return self._rulings[lifted]
 
     @cached_property
@@ -254,18 +301,9 @@ class Situation:
         """Keep each ruling by the roles that rules could lift."""
         return {}
 
-    def _weigh(self, rules: tuple[Rule, ...], lifted: frozenset[str]) -> Ruling:
-        who, record = self.identity, self.facts.record
-        subject = Subject(
-            who.person_id if who else "",
-            who.tenant_id if who else "",
-            who.roles if who else frozenset(),
-            self.facts.departments,
-            lifted,
-        )
-        counting = tuple(r for r in rules if r.in_force(self.now) and names(r, subject))
-        thing = None if record is None else Thing(record.id, record.category)
-        return Ruling(counting, subject, thing, self.now)
+    @cached_property
+    def _thing(self) -> Thing | None:
+        return None if self.record is None else Thing(self.record.id, self.record.category)
 
 
 #: Whoever holds a permission so holds it over other people.
@@ -281,7 +319,7 @@ class Question:
 
     def holds(self, reach: Reach) -> bool:
         """Tell whether a role of the asker gives the permission over so many."""
-        return reach in self.at.facts.held.get(self.permission, frozenset())
+        return reach in self.at.relation.facts.held.get(self.permission, frozenset())
 
     @property
     def ruling(self) -> Ruling:

@@ -2,17 +2,19 @@
 
 Whoever stands for a patient sees what the patient sees and makes rules in their name. So it
 takes two people at the desk: one who names the representative, and another who has looked at
-the same papers and agrees. Until then nothing is opened. An account that neither was a
-patient's nor was vouched for begins anew, as at a patient's registration: until now it opened
-no record.
+the same papers and agrees. Until then nothing is opened.
+
+Whoever agrees has the person before them. So the account begins anew with what they type and
+hand over, unless two people stood behind it before: a patient's was made by one at the desk
+alone, who may have had somebody else in mind.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from medportal.access.errors import RepresentativeRefused
@@ -21,20 +23,21 @@ from medportal.core.ids import new_id
 from medportal.identity import codes
 from medportal.identity.accounts import begin_anew, lock
 from medportal.identity.errors import NotTheSamePerson
-from medportal.identity.models import AccountStatus, Person, RoleGrant
+from medportal.identity.models import AccountStatus, Person, PersonIdentifier, RoleGrant
 from medportal.identity.notices import notify
 from medportal.identity.people import (
     Profile,
     add_person,
     find_person,
     names_of,
+    replace_contact,
     require_same_person,
     roles_of,
 )
-from medportal.identity.powers import is_staff, is_vouched_for
+from medportal.identity.powers import desk_vouching_roles, is_staff
 from medportal.identity.sessions import end_sessions
 from medportal.mail.kinds import MailKind
-from medportal.tenancy.tenant import OWN_ROLES, REPRESENTATIVE_ROLE, Tenant
+from medportal.tenancy.tenant import REPRESENTATIVE_ROLE, Tenant
 
 
 class Ground(StrEnum):
@@ -57,6 +60,30 @@ class Standing:
     until: datetime | None
     made_by: str | None
     agreed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Whom a colleague has named, to be compared with the papers.
+
+    ``vouched`` tells that the account stays as it is.
+    """
+
+    name: str
+    birth_date: date
+    number: str
+    ground: Ground
+    until: datetime | None
+    made_by: str | None
+    vouched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Where somebody gets the link and the mails about their account, as they say."""
+
+    email: str = ""
+    phone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +157,51 @@ def _check_known(
         raise RepresentativeRefused("somebody-else") from error
 
 
+def named(
+    session: Session, tenant: Tenant, patient_id: str, representative_id: str, now: datetime
+) -> Named | None:
+    """Return whom a colleague has named, while it waits for a second person."""
+    row = session.scalar(_waiting(patient_id, representative_id, now))
+    if row is None:
+        return None
+    person = session.execute(
+        select(Person.name, Person.birth_date, PersonIdentifier.value)
+        .join(PersonIdentifier, PersonIdentifier.person_id == Person.id)
+        .where(Person.id == row.person_id, PersonIdentifier.scheme == tenant.identifiers.scheme)
+    ).one()
+    return Named(
+        person.name,
+        person.birth_date,
+        person.value,
+        Ground(row.ground),
+        row.until,
+        row.made_by,
+        _is_vouched_for(tenant, roles_of(session, row.person_id)),
+    )
+
+
 def agree(
     session: Session,
     tenant: Tenant,
     patient_id: str,
     representative_id: str,
     *,
+    contact: Contact,
     by: str,
     now: datetime,
     made: codes.FreshCode | None = None,
 ) -> Agreed | None:
     """Agree to what a colleague has named; ``None`` if nothing of the kind waits.
 
-    ``made`` is a code that was made before the transaction. Raises ``RepresentativeRefused``
-    for whoever named the representative, for the representative, and for a closed account.
+    ``contact`` takes the place of what was known, where the account begins anew. ``made`` is a
+    code that was made before the transaction. Raises ``RepresentativeRefused`` for whoever
+    named the representative, for the representative, and for a closed account.
     """
-    row = _waiting(session, patient_id, representative_id, now)
+    row = session.scalar(
+        _waiting(patient_id, representative_id, now)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
     if row is None:
         return None
     if row.made_by == by:
@@ -155,24 +211,17 @@ def agree(
     if lock(session, row.person_id) != AccountStatus.ACTIVE:
         raise RepresentativeRefused("suspended")
     row.since, row.approved_by = now, by
-    welcome, anew = _give_role(session, tenant, row.person_id, by, now, made)
+    welcome, anew = _give_role(session, tenant, row.person_id, contact, by, now, made)
     notify(session, patient_id, MailKind.REPRESENTATIVE_CHANGED, now)
     return Agreed(row.person_id, welcome, anew)
 
 
-def _waiting(
-    session: Session, patient_id: str, representative_id: str, now: datetime
-) -> Representative | None:
-    return session.scalar(
-        select(Representative)
-        .where(
-            Representative.id == representative_id,
-            Representative.patient_id == patient_id,
-            Representative.approved_by.is_(None),
-            _not_over(now),
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
+def _waiting(patient_id: str, representative_id: str, now: datetime) -> Select[Representative]:
+    return select(Representative).where(
+        Representative.id == representative_id,
+        Representative.patient_id == patient_id,
+        Representative.approved_by.is_(None),
+        _not_over(now),
     )
 
 
@@ -180,6 +229,7 @@ def _give_role(
     session: Session,
     tenant: Tenant,
     person_id: str,
+    contact: Contact,
     by: str,
     now: datetime,
     made: codes.FreshCode | None,
@@ -191,13 +241,18 @@ def _give_role(
         )
         # Roles count from the next sign-in on.
         end_sessions(session, person_id)
-    if is_vouched_for(tenant, held) or not OWN_ROLES.isdisjoint(held):
+    if _is_vouched_for(tenant, held):
         return None, False
     begin_anew(session, person_id, now, by)
+    replace_contact(session, person_id, contact.email, contact.phone, now)
     if is_staff(held):
         # A code for somebody who works here takes the administration.
         return None, True
     return codes.welcome(session, tenant, person_id, now, by=by, made=made), bool(held)
+
+
+def _is_vouched_for(tenant: Tenant, held: frozenset[str]) -> bool:
+    return not desk_vouching_roles(tenant).isdisjoint(held)
 
 
 def end(

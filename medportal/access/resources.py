@@ -4,6 +4,7 @@ Contexts are small objects, never ORM models. Walking does not ask whether a thi
 the decision does, so that what is hidden and what is missing take the same path.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,16 @@ from typing import Any
 from pyramid.authorization import DENY_ALL, Allow
 from pyramid.request import Request
 
-from medportal.access.decisions import Decision, decide
-from medportal.access.facts import asker_facts, departments_of, patient_facts
+from medportal.access.decisions import Decision, decide, decide_in
+from medportal.access.facts import asker_facts, departments_of, patient_facts, patients_facts
 from medportal.access.grants import Grant, mint
-from medportal.access.question import AccessFacts, PatientFacts, RecordFacts
+from medportal.access.question import (
+    AccessFacts,
+    PatientFacts,
+    RecordFacts,
+    Relation,
+    Situation,
+)
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
 
@@ -41,9 +48,14 @@ class Root:
         asker = request.identity.person_id if request.identity else ""
         return departments_of(request.db, asker, request.now)
 
+    @cached_property
+    def asker(self) -> AccessFacts:
+        """Return the facts about the asker alone; what is below the root asks for them once."""
+        return asker_facts(self.request.tenant, self.request.identity)
+
     def facts(self) -> AccessFacts:
         """Return the facts that the decision looks at."""
-        return asker_facts(self.request.tenant, self.request.identity)
+        return self.asker
 
     @property
     def __acl__(self) -> list[Any]:
@@ -63,15 +75,24 @@ class Patients(Root):
             raise KeyError(patient_id)
         return PatientContext(self, patient_id)
 
+    def several(self, patient_ids: Collection[str]) -> dict[str, "PatientContext"]:
+        """Return the contexts of a list of patients, the facts about all of them read at once."""
+        request = self.request
+        found = patients_facts(
+            request.db, request.identity, patient_ids, request.now, self.departments
+        )
+        return {each: PatientContext(self, each, facts) for each, facts in found.items()}
+
 
 class PatientContext(Root):
     """One patient, who may or may not exist."""
 
-    def __init__(self, parent: Root, patient_id: str) -> None:
+    def __init__(self, parent: Root, patient_id: str, facts: PatientFacts | None = None) -> None:
         super().__init__(parent.request)
         self.__parent__ = parent
         self.__name__ = patient_id
         self.patient_id = patient_id
+        self._read = facts
 
     def __getitem__(self, record_id: str) -> "RecordContext":
         if not is_id(record_id):
@@ -80,18 +101,27 @@ class PatientContext(Root):
 
     @cached_property
     def patient(self) -> PatientFacts:
-        """Return the facts about the patient."""
+        """Return the facts about the patient, read now unless a list read them."""
+        if self._read is not None:
+            return self._read
         request = self.request
-        return patient_facts(request.db, request.identity, self.patient_id, self.departments)
+        return patient_facts(
+            request.db, request.identity, self.patient_id, request.now, self.departments
+        )
 
     @cached_property
     def departments(self) -> frozenset[str]:
         """Return the wards of the asker's teams; a list of patients asks for them once."""
         return self.__parent__.departments
 
+    @cached_property
+    def asker(self) -> AccessFacts:
+        """Return the facts about the asker alone."""
+        return self.__parent__.asker
+
     def facts(self) -> AccessFacts:
         """Return the facts about the asker and this patient."""
-        return replace(super().facts(), patient=self.patient, departments=self.departments)
+        return replace(self.asker, patient=self.patient, departments=self.departments)
 
     def why(self, permission: Permission) -> dict[str, Any]:
         """Return what an event about this patient says of how one came to look."""
@@ -104,12 +134,16 @@ class PatientContext(Root):
 
     def record_decision(self, record: RecordFacts) -> Decision:
         """Decide about one record of this patient, for lists that filter per record."""
-        facts = replace(self._base, record=record)
-        return decide(self.request.identity, facts, self.request.now, ABOUT_A_RECORD)
+        return decide_in(Situation(self._relation, record), ABOUT_A_RECORD)
+
+    @property
+    def owes_a_proof(self) -> bool:
+        """Tell whether some records open after a proof of identity alone, be there any or not."""
+        return self._relation.owes_a_proof
 
     @cached_property
-    def _base(self) -> AccessFacts:
-        return self.facts()
+    def _relation(self) -> Relation:
+        return Relation(self.request.identity, self.facts(), self.request.now)
 
 
 class RecordContext(Root):
@@ -153,6 +187,12 @@ class RecordContext(Root):
             request.now,
             self.record_id,
         )
+
+
+def root_of(request: Request) -> Root:
+    """Return the portal as a whole as this request sees it, with the decision that it keeps."""
+    root = getattr(request, "root", None)
+    return root if isinstance(root, Root) else Root(request)
 
 
 def why_of(decision: Decision, permission: Permission) -> dict[str, Any]:

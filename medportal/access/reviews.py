@@ -15,11 +15,14 @@ from medportal.access.errors import ReviewRefused
 from medportal.access.facts import departments_of, rule_of
 from medportal.access.glass import REASON_NOTE, end_glass, open_words, seal_words
 from medportal.access.models import BrokenGlass, CareAssignment, PatientRule
+from medportal.access.parties import representatives
 from medportal.access.rules import Effect, Subject, names
 from medportal.audit.events import Action, Outcome
 from medportal.audit.models import AuditEvent
 from medportal.audit.search import Query
 from medportal.audit.search import find as find_events
+from medportal.audit.statements import Checkpoint
+from medportal.audit.store import statements
 from medportal.core.reasons import Reason
 from medportal.identity.models import Person
 from medportal.identity.people import roles_of
@@ -62,11 +65,13 @@ class Told:
     """Words that were opened, and whether they are those that the audit log was told of.
 
     ``text`` is ``None`` where they cannot be opened: the patient's key was destroyed, or
-    somebody touched what was sealed.
+    somebody touched what was sealed. ``is_pruned``: the log's event was older than what is
+    kept, so that nothing is left to compare with.
     """
 
     text: str | None = field(repr=False)
     matches: bool
+    is_pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +112,13 @@ def waiting(session: Session, *, after: tuple[datetime, str] | None, limit: int)
     return [_review(*row) for row in found]
 
 
-def closed(session: Session, limit: int) -> list[Review]:
-    """Return the reviews closed last, the newest first."""
+def closed(
+    session: Session, limit: int, *, after: tuple[datetime, str] | None = None
+) -> list[Review]:
+    """Return the reviews closed last, the newest first, from behind ``after``."""
     query = _query().where(BrokenGlass.reviewed_at.is_not(None))
+    if after is not None:
+        query = query.where(tuple_(BrokenGlass.reviewed_at, BrokenGlass.id) < after)
     newest = (BrokenGlass.reviewed_at.desc(), BrokenGlass.id.desc())
     return [_review(*row) for row in session.execute(query.order_by(*newest).limit(limit))]
 
@@ -118,6 +127,12 @@ def list_key(session: Session, review_id: str) -> tuple[datetime, str] | None:
     """Return the key (time, id) by which the open ones are ordered, also of one just closed."""
     since = session.scalar(select(BrokenGlass.since).where(BrokenGlass.id == review_id))
     return None if since is None else (since, review_id)
+
+
+def closed_key(session: Session, review_id: str) -> tuple[datetime, str] | None:
+    """Return the key (time, id) by which the closed ones are ordered."""
+    at = session.scalar(select(BrokenGlass.reviewed_at).where(BrokenGlass.id == review_id))
+    return None if at is None else (at, review_id)
 
 
 def find(session: Session, review_id: str) -> Review | None:
@@ -150,19 +165,21 @@ def _review(row: BrokenGlass, staff_name: str, reviewer_name: str | None) -> Rev
     )
 
 
-def why_not(review: Review, by: str) -> str | None:
+def why_not(session: Session, review: Review, by: str) -> str | None:
     """Return why somebody may not close a review, ``None`` if they may."""
     if review.staff_id == by:
         return "own-access"
     if review.patient_id == by:
         return "about-you"
+    if by in representatives(session, review.patient_id):
+        return "represents"
     return "closed-already" if review.finding else None
 
 
 def stated(session: Session, vault: Vault, review: Review) -> Told:
     """Return the words of the reason."""
     sealed = session.scalar(select(BrokenGlass.text).where(BrokenGlass.id == review.id))
-    return _told(session, vault, review, REASON_NOTE, sealed, Action.GLASS_BROKEN)
+    return _told(session, vault, review, REASON_NOTE, sealed, Action.GLASS_BROKEN, review.since)
 
 
 def found_words(session: Session, vault: Vault, review: Review) -> Told | None:
@@ -170,7 +187,9 @@ def found_words(session: Session, vault: Vault, review: Review) -> Told | None:
     sealed = session.scalar(select(BrokenGlass.finding_text).where(BrokenGlass.id == review.id))
     if sealed is None:
         return None
-    return _told(session, vault, review, FINDING_NOTE, sealed, Action.GLASS_REVIEWED)
+    at = session.scalar(select(BrokenGlass.reviewed_at).where(BrokenGlass.id == review.id))
+    assert at is not None  # Words of a finding are written together with its time.
+    return _told(session, vault, review, FINDING_NOTE, sealed, Action.GLASS_REVIEWED, at)
 
 
 def _told(
@@ -180,14 +199,34 @@ def _told(
     purpose: str,
     sealed: bytes | None,
     action: Action,
+    at: datetime,
 ) -> Told:
     try:
         words = open_words(session, vault, review.patient_id, purpose, review.id, sealed or b"")
     except VaultError:
         return Told(None, matches=False)
     logged = find_events(session, Query(object=review.id, action=action, outcome=Outcome.ALLOWED))
+    if not logged.events and _is_pruned(session, at):
+        return Told(words.text, matches=False, is_pruned=True)
     committed = [event.details.get("commitment") for event in logged.events]
     return Told(words.text, matches=committed == [words.commitment])
+
+
+def _is_pruned(session: Session, at: datetime) -> bool:
+    """Tell whether an event of that moment lies in the part of the log that was forgotten.
+
+    One that is missing from what is kept was taken away.
+    """
+    forgotten = max(
+        (
+            signed.statement.size
+            for signed in statements(session)
+            if signed is not None and isinstance(signed.statement, Checkpoint)
+        ),
+        default=0,
+    )
+    first_kept = session.scalar(select(AuditEvent.at).where(AuditEvent.sequence == forgotten))
+    return forgotten > 0 and first_kept is not None and at <= first_kept
 
 
 def surroundings(session: Session, review: Review, institution: str) -> Surroundings:
@@ -274,7 +313,7 @@ def close(
     faster, while the access still goes on ("still-open"), and for words that cannot be kept
     because the patient's key was destroyed ("no-words").
     """
-    refused = why_not(review, by) or ("still-open" if review.is_open(now) else None)
+    refused = why_not(session, review, by) or ("still-open" if review.is_open(now) else None)
     if refused:
         raise ReviewRefused(refused)
     sealed, commitment = None, None
@@ -302,7 +341,7 @@ def stop(session: Session, review: Review, by: str, now: datetime) -> list[str]:
     Returns the ids of the steps that ended, none if it was over already. Raises
     ``ReviewRefused`` for somebody who may not close the review either.
     """
-    refused = why_not(review, by)
+    refused = why_not(session, review, by)
     if refused:
         raise ReviewRefused(refused)
     return end_glass(session, review.patient_id, review.staff_id, review.id, now) or []

@@ -11,6 +11,7 @@ from medportal.access.category_words import CATEGORY_WORDS
 from medportal.access.institutions import institution_name
 from medportal.access.partner_rules import is_about_partner
 from medportal.access.preview import Changes, Opens, Today
+from medportal.access.resources import PatientContext
 from medportal.access.rules import Effect, Rule, What, Whom
 from medportal.core.categories import ORDINARY, Category
 from medportal.core.reasons import Reason
@@ -19,6 +20,7 @@ from medportal.web.i18n import _, format_number, translate
 REFUSALS: Mapping[str, Any] = {
     "over-already": _("The last day lies before the first one, or is over."),
     "about-oneself": _("This is the patient, who always sees everything. Choose somebody else."),
+    "names-oneself": _("Only the patient makes a rule about you. Choose somebody else."),
     "there-already": _("There is a rule that says this already. Change that one, or end it."),
     "too-many": _("There are very many rules. End one that is no longer needed first."),
     "ended-already": _("This rule has ended already."),
@@ -43,14 +45,17 @@ class Names:
     records: Mapping[str, str]
 
 
-def names_for(request: Request, patient_id: str, rules: Iterable[Rule]) -> Names:
-    """Load the names that sentences about some rules need."""
+def names_for(context: PatientContext, request: Request, rules: Iterable[Rule]) -> Names:
+    """Load the names that sentences about some rules need.
+
+    A record that the asker may not read has none.
+    """
     about = list(rules)
     ids = [rule.whom_id for rule in about if rule.whom is Whom.PERSON]
     staff = rule_choices.people(request.db, request.tenant, ids) if ids else []
     records = [rule.what_id for rule in about if rule.what is What.RECORD]
     load = request.registry["record_titles"]
-    titles = load(request, request.db, patient_id, records) if records else {}
+    titles = load(request, request.db, context, records) if records else {}
     return Names({one.person_id: staff_words(request, one) for one in staff}, titles)
 
 
@@ -119,7 +124,7 @@ def what_words(request: Request, rule: Rule, names: Names) -> str:
         case What.CATEGORY:
             return translate(request, CATEGORY_WORDS[rule.what_id])
         case What.RECORD:
-            gone = translate(request, _("a record that is not here any more"))
+            gone = translate(request, _("one record that cannot be opened"))
             return names.records.get(rule.what_id, gone)
 
 

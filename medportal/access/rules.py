@@ -9,7 +9,7 @@ Two properties hold, and are tested: one more rule that blocks never gives anyth
 more that allows never takes anything.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -66,9 +66,9 @@ class Rule:
 class Subject:
     """Who wants to look, in the terms that rules use.
 
-    A rule that blocks any of somebody's ``roles`` blocks them. One that allows a role counts
-    for what that role may do, and for nothing that the person may in another one: it has to
-    be among the ``lifted``.
+    A rule that blocks any of somebody's ``roles`` blocks them, also while the role itself gives
+    them nothing. One that allows a role counts for what that role may do, and for nothing that
+    the person may in another one: it has to be among the ``lifted``.
     """
 
     person_id: str
@@ -89,6 +89,8 @@ class Thing:
 #: From the least specific to the most.
 WHOM_ORDER = (Whom.INSTITUTION, Whom.ROLE, Whom.DEPARTMENT, Whom.PERSON)
 WHAT_ORDER = (What.EVERYTHING, What.CATEGORY, What.RECORD)
+_WHOM_RANK = {whom: rank for rank, whom in enumerate(WHOM_ORDER)}
+_WHAT_RANK = {what: rank for rank, what in enumerate(WHAT_ORDER)}
 
 
 def winning(
@@ -99,7 +101,17 @@ def winning(
     Without a ``thing`` the question is about the patient as a whole: only rules about
     everything count.
     """
-    return max(_about(rules, subject, thing, now), key=_rank, default=None)
+    return strongest(counting(rules, subject, now), thing)
+
+
+def counting(rules: Iterable[Rule], subject: Subject, now: datetime) -> tuple[Rule, ...]:
+    """Return the rules in force that name somebody."""
+    return tuple(rule for rule in rules if rule.in_force(now) and names(rule, subject))
+
+
+def strongest(rules: Iterable[Rule], thing: Thing | None) -> Rule | None:
+    """Return which of the rules that count decides about a thing."""
+    return max((rule for rule in rules if _is_about(rule, thing)), key=_rank, default=None)
 
 
 def opening(rules: Iterable[Rule], subject: Subject, now: datetime) -> Rule | None:
@@ -108,15 +120,15 @@ def opening(rules: Iterable[Rule], subject: Subject, now: datetime) -> Rule | No
     Whoever may read one record has to find the way to it, also past a rule that blocks
     everything else.
     """
+    return opening_of(counting(rules, subject, now))
+
+
+def opening_of(rules: Iterable[Rule]) -> Rule | None:
+    """Return which of the rules that count opens a part, the strongest of them."""
     given = tuple(rules)
-    open_ones = (
-        rule
-        for rule in given
-        if rule.effect is Effect.ALLOW
-        and rule.in_force(now)
-        and names(rule, subject)
-        and _decides(winning(given, subject, _part(rule), now), Effect.ALLOW)
-    )
+    parts = {_part(rule) for rule in given if rule.effect is Effect.ALLOW}
+    opened = {part for part in parts if _decides(strongest(given, part), Effect.ALLOW)}
+    open_ones = (r for r in given if r.effect is Effect.ALLOW and _part(r) in opened)
     return max(open_ones, key=_rank, default=None)
 
 
@@ -126,11 +138,14 @@ def opens_sensitive(rules: Iterable[Rule], subject: Subject, thing: Thing, now: 
     To allow "everything" is not enough for that: a rule has to name the category or the record,
     and none that blocks may stand over it.
     """
+    return sensitive_is_open(counting(rules, subject, now), thing)
+
+
+def sensitive_is_open(rules: Iterable[Rule], thing: Thing) -> bool:
+    """Tell whether the rules that count open a thing of a sensitive category."""
     given = tuple(rules)
     exact = (rule for rule in given if (rule.effect, rule.what) != (Effect.ALLOW, What.EVERYTHING))
-    return all(
-        _decides(winning(some, subject, thing, now), Effect.ALLOW) for some in (given, exact)
-    )
+    return all(_decides(strongest(some, thing), Effect.ALLOW) for some in (given, exact))
 
 
 def names(rule: Rule, subject: Subject) -> bool:
@@ -145,16 +160,6 @@ def names(rule: Rule, subject: Subject) -> bool:
             return rule.whom_id in counting
         case Whom.INSTITUTION:
             return rule.whom_id == subject.institution
-
-
-def _about(
-    rules: Iterable[Rule], subject: Subject, thing: Thing | None, now: datetime
-) -> Iterator[Rule]:
-    return (
-        rule
-        for rule in rules
-        if rule.in_force(now) and names(rule, subject) and _is_about(rule, thing)
-    )
 
 
 def _is_about(rule: Rule, thing: Thing | None) -> bool:
@@ -185,8 +190,8 @@ def _decides(rule: Rule | None, effect: Effect) -> bool:
 def _rank(rule: Rule) -> tuple[int, int, bool, str]:
     # The id makes the choice between two equal rules the same every time.
     return (
-        WHOM_ORDER.index(rule.whom),
-        WHAT_ORDER.index(rule.what),
+        _WHOM_RANK[rule.whom],
+        _WHAT_RANK[rule.what],
         rule.effect is Effect.BLOCK,
         rule.id,
     )

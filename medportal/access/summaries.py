@@ -22,6 +22,11 @@ class Sees:
     vitals: bool
     records: bool
 
+    @property
+    def tells_more(self) -> bool:
+        """Tell whether a card on a list shows more than name and ward."""
+        return self.birth or self.bed or self.transport or self.alerts
+
     def of(self, needs: Needs) -> Needs:
         """Return as much of the support needs as may be seen."""
         return Needs(

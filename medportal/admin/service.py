@@ -10,6 +10,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from medportal.access import endings
+from medportal.access.endings import Ending
 from medportal.admin import approvals
 from medportal.admin.approvals import Asked, hand_over
 from medportal.admin.errors import ApprovalRefused
@@ -138,6 +140,7 @@ def remove_role(
         raise AccountRefused(Reason.NO_SUCH_THING)
     managing = powers.managing_roles(tenant)
     accounts.revoke_role(session, person_id, role, managing=managing, by=why.by, now=now)
+    endings.end_without_role(session, tenant, person_id, Ending(why.by, why.reason, now))
     return _note(session, person_id, Action.ROLES_CHANGED, why, now)
 
 
@@ -145,6 +148,7 @@ def suspend(session: Session, tenant: Tenant, person_id: str, why: Why, now: dat
     """Close somebody's account. Raises ``AccountRefused``."""
     managing = powers.managing_roles(tenant)
     accounts.suspend(session, person_id, managing=managing, by=why.by, now=now)
+    endings.end_all(session, person_id, Ending(why.by, why.reason, now))
     return _note(session, person_id, Action.ACCOUNT_SUSPENDED, why, now)
 
 

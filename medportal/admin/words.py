@@ -45,6 +45,8 @@ ACTIONS = {
     Action.SETTINGS_CHANGED: _("Settings changed"),
     Action.PATIENT_REGISTERED: _("Patient registered"),
     Action.PATIENT_CHANGED: _("Patient's data changed"),
+    Action.PATIENT_CHANGE_ASKED: _("Change of a patient's data asked for"),
+    Action.PATIENT_CHANGE_WITHDRAWN: _("Change of a patient's data not made"),
     Action.PATIENTS_LISTED: _("List of patients seen"),
     Action.PATIENT_SOUGHT: _("Patient looked up by number"),
     Action.PATIENT_VIEWED: _("Patient's page seen"),

@@ -8,7 +8,10 @@ from medportal.audit.models import AuditEvent
 
 
 def append(session: Session, event: Event) -> None:
-    """Insert the event now; it commits or vanishes with the caller's transaction."""
+    """Insert the event now; it commits or vanishes with the caller's transaction.
+
+    The column for its number is not named: on PostgreSQL none but the sequencer may fill it in.
+    """
     session.execute(
         insert(AuditEvent).values(
             id=event.id,
@@ -19,6 +22,5 @@ def append(session: Session, event: Event) -> None:
             patient=event.patient,
             object=event.object,
             body=event.to_bytes(),
-            sequence=None,
         )
     )

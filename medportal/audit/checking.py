@@ -8,7 +8,8 @@ What the checks rest on: the heads' signatures, and heads that somebody else kep
 Whoever can write to the database can make leaves fit a forged event, but not a signed head.
 
 What an institution has lost or forgotten honestly it declares in signed statements, which come
-first in the stream (:mod:`medportal.audit.statements`). They excuse just what they name.
+first in the stream (:mod:`medportal.audit.statements`). They excuse just what they name, and a
+restore only beside the event of the log that tells of it, at or after what was kept.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from itertools import pairwise
 
 from medportal.audit import merkle
 from medportal.audit.errors import MalformedEvent
-from medportal.audit.events import Event
+from medportal.audit.events import Action, Event, Outcome
 from medportal.audit.heads import Head, SignedHead, TrustChain, verify_head
 from medportal.audit.statements import Checkpoint, Restore, SignedStatement, verify_statement
 from medportal.core.clock import to_micros
@@ -135,6 +136,11 @@ class Report:
         """Tell whether nothing is wrong."""
         return self.finding is None
 
+    @property
+    def is_excused(self) -> bool:
+        """Tell whether nothing is wrong but what a declared restore has to excuse."""
+        return self.ok and self.explained > 0
+
 
 def verify_log(
     entries: Iterable[Entry],
@@ -176,6 +182,7 @@ class _Walk:
         self.head: Head | None = None
         self.checkpoints: list[Checkpoint] = []
         self.restores: list[Restore] = []
+        self.untold: list[Restore] = []
         self.explained = 0
 
     @property
@@ -212,24 +219,40 @@ class _Walk:
             return _at(Kind.BAD_STATEMENT, size, None, why)
         if isinstance(said, Restore):
             self.restores.append(said)
+            self.untold.append(said)
         else:
             self.checkpoints.append(said)
-        return None
+        return self.check_declared()
 
     def read_position(self, entry: Position, rest: Iterator[Entry]) -> Finding | None:
         finding = _judge(entry, self.frontier.size, self.forgotten, rest)
         if finding is not None:
             return finding
         assert entry.leaf is not None  # _judge would have spoken
+        if self.untold and entry.body is not None:
+            self.hear(entry.sequence, Event.from_bytes(entry.body))
         self.frontier, _ = self.frontier.append(entry.leaf)
-        return self.check_forgotten() or self.check_held()
+        return self.check_declared() or self.check_held()
 
-    def check_forgotten(self) -> Finding | None:
-        """Compare with the checkpoint, if one was made here."""
+    def hear(self, sequence: int, event: Event) -> None:
+        """Take note of an event that tells of a declared restore."""
+        if event.action == Action.RESTORED and event.outcome == Outcome.ALLOWED:
+            self.untold = [
+                each
+                for each in self.untold
+                if sequence < each.kept or dict(event.details) != each.details
+            ]
+
+    def check_declared(self) -> Finding | None:
+        """Compare with what statements say the log was here, if any do."""
         size = self.frontier.size
         for made in self.checkpoints:
             if made.size == size and made.root != self.frontier.root():
                 why = "the hashes of forgotten events do not lead to their checkpoint"
+                return Finding(Kind.REWRITTEN, 0, size, None, why)
+        for said in self.restores:
+            if said.kept == size and said.kept_root != self.frontier.root():
+                why = "the first events are not those that a declared restore kept"
                 return Finding(Kind.REWRITTEN, 0, size, None, why)
         return None
 
@@ -285,6 +308,9 @@ class _Walk:
         if size < self.forgotten:
             why = "a checkpoint tells of more events"
             return Finding(Kind.TRUNCATED, size, self.forgotten, None, why)
+        if self.untold:
+            why = "no event tells of a declared restore"
+            return Finding(Kind.BAD_STATEMENT, min(self.untold[0].kept, size), size, None, why)
         beyond = [head for head in self.held if not self.explain(head)]
         if beyond:
             why = "a head held elsewhere covers more events"

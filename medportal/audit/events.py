@@ -61,6 +61,9 @@ class Action(StrEnum):
     # Patients and care.
     PATIENT_REGISTERED = "patient-registered"
     PATIENT_CHANGED = "patient-changed"
+    #: Another number, name or date of birth waits for a second person at the desk.
+    PATIENT_CHANGE_ASKED = "patient-change-asked"
+    PATIENT_CHANGE_WITHDRAWN = "patient-change-withdrawn"
     PATIENTS_LISTED = "patients-listed"
     PATIENT_SOUGHT = "patient-sought"
     PATIENT_VIEWED = "patient-viewed"

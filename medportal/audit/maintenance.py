@@ -21,6 +21,8 @@ from medportal.audit.statements import Checkpoint, Restore, SignedStatement, sig
 
 ACTOR = "process:command-line"
 
+_FORGETTABLE = AuditEvent.action != str(Action.RESTORED)
+
 
 def declare_restore(
     session: Session, signer: HeadSigner, lost: Head, now: datetime, kept: int | None = None
@@ -38,15 +40,12 @@ def declare_restore(
     held = size if kept is None else kept
     if not 0 <= held <= size or held >= lost.size:
         raise ValueError("say how many of the first events are as they were before the restore")
-    said = sign_statement(signer, Restore(signer.tenant, held, lost.size, lost.root, now))
+    kept_root = merkle.root_of(held, lambda level, index: store.node(session, level, index))
+    restore = Restore(signer.tenant, held, kept_root, lost.size, lost.root, now)
+    said = sign_statement(signer, restore)
     store.add_statement(session, said)
-    details: dict[str, str | int] = {
-        "kept": held,
-        "lost": lost.size - held,
-        "root": lost.root.hex(),
-    }
-    append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
-    return said, _sign_all(session, signer, now)
+    append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=restore.details))
+    return said, sign_all(session, signer, now)
 
 
 def prune(
@@ -54,6 +53,7 @@ def prune(
 ) -> tuple[Checkpoint, SignedHead]:
     """Forget the words of the events before a moment; their hashes stay.
 
+    Events about restores stay too: statements are believed only beside the event about them.
     Ends at a head, before the first event of that moment or later. Raises ``NothingToPrune``,
     and ``LogDamaged`` if the tree does not lead to that head.
     """
@@ -65,11 +65,11 @@ def prune(
         raise LogDamaged("the Merkle tree does not lead to a head")
     checkpoint = Checkpoint(signer.tenant, size, root, now)
     store.add_statement(session, sign_statement(signer, checkpoint))
-    session.execute(delete(AuditEvent).where(AuditEvent.sequence < size))
+    session.execute(delete(AuditEvent).where(AuditEvent.sequence < size, _FORGETTABLE))
     session.execute(delete(AuditHead).where(AuditHead.size < size))
     details: dict[str, str | int] = {"events": size, "root": root.hex()}
     append(session, Event.create(Action.AUDIT_PRUNED, now=now, actor=ACTOR, details=details))
-    return checkpoint, _sign_all(session, signer, now)
+    return checkpoint, sign_all(session, signer, now)
 
 
 def _size(session: Session) -> int:
@@ -101,7 +101,7 @@ def _last_head_before(session: Session, before: datetime) -> int:
     first = session.scalar(
         select(func.min(AuditEvent.sequence)).where(numbered, AuditEvent.at >= before)
     )
-    oldest = session.scalar(select(func.min(AuditEvent.sequence)).where(numbered))
+    oldest = session.scalar(select(func.min(AuditEvent.sequence)).where(numbered, _FORGETTABLE))
     newest = session.scalar(select(func.max(AuditHead.size)))
     if oldest is None or newest is None:
         raise NothingToPrune("the log is empty")
@@ -114,7 +114,7 @@ def _last_head_before(session: Session, before: datetime) -> int:
     return found
 
 
-def _sign_all(session: Session, signer: HeadSigner, now: datetime) -> SignedHead:
+def sign_all(session: Session, signer: HeadSigner, now: datetime) -> SignedHead:
     """Number everything that waits, so that what was just declared is under a head."""
     newest: SignedHead | None = None
     while (signed := sequence(session, signer, now)) is not None:

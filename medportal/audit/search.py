@@ -1,6 +1,5 @@
 """Searching the log, newest first, by key and never by offset."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,20 +71,6 @@ def one(session: Session, event_id: str) -> Stored | None:
         select(AuditEvent.body, AuditEvent.sequence).where(AuditEvent.id == event_id)
     ).one_or_none()
     return Stored(Event.from_bytes(row.body), row.sequence) if row else None
-
-
-def every(session: Session, query: Query, size: int = 500) -> Iterator[Event]:
-    """Give all events that match, newest first, in constant memory.
-
-    Raises ``MalformedEvent`` when it comes to a stored body that cannot be read.
-    """
-    after: Cursor | None = None
-    while True:
-        page = find(session, query, after=after, limit=size)
-        yield from page.events
-        after = page.next
-        if after is None:
-            return
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:

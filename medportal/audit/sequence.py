@@ -63,7 +63,7 @@ def _trusted_frontier(session: Session, tenant: str, pinned: Head | None) -> Fro
     last = store.last_head(session)
     highest = store.highest_sequence(session)
     if last is None:
-        if highest is not None or pinned is not None:
+        if highest is not None or (pinned is not None and pinned.size):
             raise LogDamaged("the log has lost its heads")
         return Frontier()
     if last.head.tenant != tenant:

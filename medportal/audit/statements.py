@@ -4,8 +4,9 @@ A log can lose events honestly in two ways: a database is restored from an older
 is older than the time for which it is kept is forgotten. Either is told in a statement,
 signed as heads are, that is kept beside the log and travels with its export:
 
-* a restore says up to where the log was kept, and which head the lost part led to. A head held
-  elsewhere that lies in the lost part is then explained; one that lies outside is a fork.
+* a restore says up to where the log was kept and what it was there, and which head the lost part
+  led to. A head held elsewhere that lies in the lost part is then explained, as far as anybody
+  can tell without what was lost; one that lies outside is a fork. An event of the log tells of it.
 * a checkpoint says up to where the words of events were forgotten. Their hashes stay, so
   every head, however old, can still be compared.
 
@@ -40,21 +41,33 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """The log was restored: the first ``kept`` events are as they were, and what followed up to
-    the head of ``lost_size`` events under ``lost_root`` is lost.
+    """The log was restored: the first ``kept`` events, which lead to ``kept_root``, are as they
+    were, and what followed up to the head of ``lost_size`` events under ``lost_root`` is lost.
     """
 
     tenant: str
     kept: int
+    kept_root: bytes
     lost_size: int
     lost_root: bytes
     at: datetime
 
     def explains(self, head: Head) -> bool:
-        """Tell whether a head that the log contradicts lies in the lost part."""
+        """Tell whether a head that the log contradicts lies in the lost part.
+
+        A head that was signed after the restore was declared is none of the lost ones.
+        """
+        if head.at > self.at:
+            return False
         if head.size == self.lost_size:
             return head.root == self.lost_root
         return self.kept < head.size < self.lost_size
+
+    @property
+    def details(self) -> dict[str, str | int]:
+        """Return the details of the event that has to tell of this restore in the log."""
+        lost = self.lost_size - self.kept
+        return {"kept": self.kept, "lost": lost, "root": self.lost_root.hex()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,7 @@ def to_body(statement: Statement) -> bytes:
         own: Mapping[str, Any] = {
             "kind": RESTORE,
             "kept": statement.kept,
+            "kept_root": statement.kept_root,
             "lost_size": statement.lost_size,
             "lost_root": statement.lost_root,
         }
@@ -144,7 +158,9 @@ def _read(fields: dict[str, Any]) -> Statement:
         kept, lost = _count(fields["kept"]), _count(fields["lost_size"])
         if kept >= lost:
             raise MalformedHead("a restore that lost nothing")
-        return Restore(tenant, kept, lost, _root(fields["lost_root"]), at)
+        return Restore(
+            tenant, kept, _root(fields["kept_root"]), lost, _root(fields["lost_root"]), at
+        )
     if fields["kind"] == CHECKPOINT:
         return Checkpoint(tenant, _count(fields["size"]), _root(fields["root"]), at)
     raise MalformedHead("a statement of an unknown kind")

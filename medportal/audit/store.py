@@ -152,6 +152,11 @@ def last_head(session: Session) -> SignedHead | None:
     return _one_head(session, select(AuditHead).order_by(AuditHead.size.desc()).limit(1))
 
 
+def has_heads(session: Session) -> bool:
+    """Tell whether anything of this log was ever signed, as far as the database knows."""
+    return session.scalar(select(AuditHead.size).limit(1)) is not None
+
+
 def head_of_size(session: Session, size: int) -> SignedHead | None:
     """Return the head of exactly this size; raises ``MalformedHead``."""
     return _one_head(session, select(AuditHead).where(AuditHead.size == size))

@@ -26,8 +26,9 @@ SECOND_FACTORS = frozenset({Method.TOTP, Method.RECOVERY_CODE, Method.PASSKEY})
 class Identity:
     """A signed-in person at one tenant, detached from every database.
 
-    ``roles`` are those that count in this session; ``withheld`` says why others that the
-    person holds do not (see :mod:`medportal.identity.assurance`). ``confirmed_at`` is when
+    ``roles`` are those that count in this session, and all that anything is given for;
+    ``withheld`` says why the ``withheld_roles``, which the person holds too, do not (see
+    :mod:`medportal.identity.assurance`). ``confirmed_at`` is when
     the person last proved who they are; ``on_site`` is what the trusted edge said of this one
     request.
     """
@@ -41,3 +42,9 @@ class Identity:
     on_site: bool = False
     confirmed_at: datetime | None = None
     withheld: frozenset[Reason] = frozenset()
+    withheld_roles: frozenset[str] = frozenset()
+
+    @property
+    def all_roles(self) -> frozenset[str]:
+        """Return every role that the person holds: what is said against one holds without it."""
+        return self.roles | self.withheld_roles

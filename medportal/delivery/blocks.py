@@ -19,7 +19,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from medportal.delivery.models import Inbox, Outbox, PartnerBlock
+from medportal.db.dialect import insert_or
+from medportal.delivery.models import BlockChanges, Inbox, Outbox, PartnerBlock
 
 
 class BlockEffect(StrEnum):
@@ -81,15 +82,19 @@ def put(session: Session, block: Block) -> None:
     )
     # Core statements in the same transaction look at it next.
     session.flush()
+    _count_change(session)
 
 
 def drop(session: Session, rule_id: str) -> None:
     """Forget a rule that was ended."""
-    session.execute(
+    dropped = session.execute(
         delete(PartnerBlock)
         .where(PartnerBlock.rule_id == rule_id)
+        .returning(PartnerBlock.rule_id)
         .execution_options(synchronize_session="fetch")
     )
+    if dropped.all():
+        _count_change(session)
 
 
 def forget_expired(session: Session, now: datetime) -> list[tuple[str, str, str]]:
@@ -100,7 +105,10 @@ def forget_expired(session: Session, now: datetime) -> list[tuple[str, str, str]
         .returning(PartnerBlock.rule_id, PartnerBlock.patient_id, PartnerBlock.partner)
         .execution_options(synchronize_session=False)
     )
-    return [(row.rule_id, row.patient_id, row.partner) for row in rows]
+    found = [(row.rule_id, row.patient_id, row.partner) for row in rows]
+    if found:
+        _count_change(session)
+    return found
 
 
 def has_expired(session: Session, now: datetime) -> bool:
@@ -153,10 +161,20 @@ def keeps_out(now: datetime) -> ColumnElement[bool]:
 
 
 def state_of_blocks(session: Session) -> str:
-    """Return a token that differs after a rule about a partner came or went."""
-    query = select(func.count(), func.min(PartnerBlock.rule_id), func.max(PartnerBlock.rule_id))
-    count, first, last = session.execute(query).one()
-    return f"{count}.{first or ''}.{last or ''}"
+    """Return a token that differs after any rule about a partner came or went.
+
+    One row is read, however many rules there are; that one ended while another was made is seen
+    too.
+    """
+    return str(session.scalar(select(BlockChanges.count)) or 0)
+
+
+def _count_change(session: Session) -> None:
+    session.execute(
+        insert_or(session, BlockChanges)
+        .values(only=1, count=1)
+        .on_conflict_do_update(index_elements=["only"], set_={"count": BlockChanges.count + 1})
+    )
 
 
 def _of_all(now: datetime) -> Sequence[ColumnElement[bool]]:

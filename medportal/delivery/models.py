@@ -5,9 +5,9 @@ sender nothing. Their conditions have no literals: a condition on a value would 
 recognised behind a bound parameter.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, Date, Index, Integer, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from medportal.db import Base, Id, UTCDateTime
@@ -97,7 +97,10 @@ class PartnerBlock(Base):
     """
 
     __tablename__ = "partner_block"
-    __table_args__ = (Index("ix_partner_block_patient", "patient_id", "partner"),)
+    __table_args__ = (
+        Index("ix_partner_block_patient", "patient_id", "partner"),
+        Index("ix_partner_block_until", "until"),
+    )
 
     rule_id: Mapped[str] = mapped_column(Id, primary_key=True)
     patient_id: Mapped[str] = mapped_column(Id)
@@ -107,6 +110,15 @@ class PartnerBlock(Base):
     what_id: Mapped[str] = mapped_column(CODE)
     since: Mapped[datetime] = mapped_column(UTCDateTime)
     until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class BlockChanges(Base):
+    """One row: how often a rule about a partner was made, ended, or ran out."""
+
+    __tablename__ = "block_changes"
+
+    only: Mapped[int] = mapped_column(Integer, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class RecalledReceipt(Base):
@@ -143,6 +155,23 @@ class PartnerHead(Base):
     root: Mapped[bytes] = mapped_column(LargeBinary(32))
     body: Mapped[bytes] = mapped_column(LargeBinary)
     held_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class PartnerHeadPast(Base):
+    """A head that was held of a partner before, one a day: after a restore of the partner, the
+    last of them within what it kept is what its log has to continue.
+
+    ``lost_at`` is when people believed that this head lies in what the partner lost.
+    """
+
+    __tablename__ = "partner_head_past"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    root: Mapped[bytes] = mapped_column(LargeBinary(32))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    lost_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class PartnerHeadConflict(Base):

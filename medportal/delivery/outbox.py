@@ -393,8 +393,9 @@ def withhold_stopped(
 ) -> list[Turned]:
     """Withhold what rules stop, of one patient or of all; return it.
 
-    What a worker holds at this moment is left to it: it may have been sent already. It is
-    withheld when the attempt has failed, or the worker has died.
+    What a worker holds at this moment is left to it: it may have been sent already. The worker
+    looks itself whether a rule stops it before it sends, and gives it back then; it is withheld
+    when that has happened, the attempt has failed, or the worker has died.
     """
     open_state = [state.value for state in OPEN]
     return _turn(

@@ -18,6 +18,7 @@ from medportal.delivery.errors import HeadWentBack, MalformedDelivery
 from medportal.delivery.models import (
     Outbox,
     PartnerHead,
+    PartnerHeadPast,
     PartnerMark,
     RecalledReceipt,
     ReceiptCounter,
@@ -239,6 +240,7 @@ def hold_head(
     if since is not None and _contradicts(head, since):
         raise HeadWentBack("a partner's log head contradicts the one held")
     values = {"size": head.size, "root": head.root, "body": head.body, "held_at": now}
+    _keep_past(session, partner, since, now)
     if since is None:
         write = insert_or(session, PartnerHead).values(partner=partner, **values)
         write = write.on_conflict_do_nothing()
@@ -252,12 +254,59 @@ def hold_head(
     return session.scalar(write.returning(PartnerHead.partner)) is not None
 
 
-def forget_head(session: Session, partner: str) -> None:
-    """Let go of a partner's head, so that the next one shown is taken as it is.
+def _keep_past(session: Session, partner: str, since: HeldHead | None, now: datetime) -> None:
+    """Keep the head that is about to be replaced, unless one was kept today."""
+    if since is None:
+        return
+    replaced = select(
+        PartnerHead.partner,
+        literal(now.date(), PartnerHeadPast.day.type),
+        PartnerHead.size,
+        PartnerHead.root,
+        PartnerHead.body,
+    ).where(
+        PartnerHead.partner == partner,
+        PartnerHead.size == since.size,
+        PartnerHead.root == since.root,
+    )
+    session.execute(
+        insert_or(session, PartnerHeadPast)
+        .from_select(["partner", "day", "size", "root", "body"], replaced)
+        .on_conflict_do_nothing()
+    )
 
-    For people who know why the partner's log began anew; the evidence is kept elsewhere.
+
+def fall_back(session: Session, partner: str, kept: HeldHead, now: datetime) -> HeldHead | None:
+    """Hold what a partner's log was within the part that its restore kept; return it.
+
+    That is the newest head held of it from then or, where none is that old, ``kept``, what the
+    partner itself says: its next head has to continue it. Only where nothing was kept there
+    is nothing to continue, and the next head is taken as the first.
     """
-    session.execute(delete(PartnerHead).where(PartnerHead.partner == partner))
+    past = PartnerHeadPast
+    session.execute(
+        update(past)
+        .where(past.partner == partner, past.size > kept.size, past.lost_at.is_(None))
+        .values(lost_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(
+        select(past.size, past.root, past.body)
+        .where(past.partner == partner, past.lost_at.is_(None))
+        .order_by(past.size.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None and not kept.size:
+        session.execute(delete(PartnerHead).where(PartnerHead.partner == partner))
+        return None
+    held = HeldHead(*row) if row else kept
+    session.execute(
+        update(PartnerHead)
+        .where(PartnerHead.partner == partner)
+        .values(size=held.size, root=held.root, body=held.body, held_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    return held
 
 
 def _contradicts(head: HeldHead, since: HeldHead) -> bool:

@@ -139,7 +139,8 @@ def suspend(
 ) -> None:
     """Close an account until it is reinstated. Raises ``AccountRefused``.
 
-    Roles and care assignments stay as they are: they give nothing meanwhile.
+    Roles and care assignments stay as they are: they give nothing meanwhile. Emergency access
+    and ward teams end (:mod:`medportal.access.endings`, called by administration).
     """
     _require_other(person_id, by)
     _require_manager_besides(session, person_id, managing)

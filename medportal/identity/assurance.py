@@ -15,10 +15,11 @@ from medportal.tenancy.tenant import OWN_ROLES, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Assurance:
-    """The roles that count, and the reasons for which others are withheld."""
+    """The roles that count, the others, and the reasons for which they are withheld."""
 
     roles: frozenset[str]
     withheld: frozenset[Reason]
+    withheld_roles: frozenset[str] = frozenset()
 
 
 def assure(
@@ -29,6 +30,7 @@ def assure(
     return Assurance(
         frozenset(role for role, reason in answers.items() if reason is None),
         frozenset(reason for reason in answers.values() if reason is not None),
+        frozenset(role for role, reason in answers.items() if reason is not None),
     )
 
 

@@ -42,7 +42,7 @@ from medportal.identity.powers import is_staff
 from medportal.identity.recovery import ALPHABET, LENGTH, read_code
 from medportal.identity.sessions import end_sessions
 from medportal.mail.kinds import MailKind
-from medportal.tenancy.tenant import Tenant
+from medportal.tenancy.tenant import REPRESENTATIVE_ROLE, Tenant
 
 CODE_LIFETIME = timedelta(days=14)
 # Parameters of the recovery codes, which are as long and as random.
@@ -169,12 +169,12 @@ def issue_code(
 def require_alone(session: Session, tenant: Tenant, person_id: str, by: str) -> None:
     """Raise ``CodeNotIssued`` unless one person at the desk may issue this person's code.
 
-    They may for whoever is a patient and nothing else, where the code is half of what it takes
-    or where nobody has activated the account. Whoever works here has powers to take over, and
-    who registered them as a patient may have typed where the link goes.
+    They may for patients where the code is half of what it takes, or where the account was
+    never activated and opens no record but the patient's own. Whoever works here has powers to
+    take over, and who registered them as a patient may have typed where the link goes.
     """
-    email, password_hash, status = session.execute(
-        select(Person.email, Account.password_hash, Account.status)
+    email, used_since, status = session.execute(
+        select(Person.email, Account.password_changed_at, Account.status)
         .join(Account, Account.person_id == Person.id)
         .where(Person.id == person_id)
     ).one()
@@ -182,8 +182,10 @@ def require_alone(session: Session, tenant: Tenant, person_id: str, by: str) -> 
         raise CodeNotIssued(Reason.OWN_ACCOUNT)
     if status != AccountStatus.ACTIVE:
         raise CodeNotIssued(Reason.SUSPENDED)
-    alone_is_enough = password_hash is not None and not needs_link(tenant, email)
-    if alone_is_enough or is_staff(roles_of(session, person_id)):
+    held = roles_of(session, person_id)
+    # An account that began anew has no password, and was somebody's all the same.
+    guarded = used_since is not None or REPRESENTATIVE_ROLE in held
+    if is_staff(held) or (guarded and not needs_link(tenant, email)):
         raise CodeNotIssued(Reason.SECOND_PERSON_NEEDED)
 
 

@@ -64,6 +64,7 @@ class PortalSecurityPolicy:
             on_site=request.on_site,
             confirmed_at=login.confirmed_at,
             withheld=assured.withheld,
+            withheld_roles=assured.withheld_roles,
         )
 
     def authenticated_userid(self, request: Request) -> str | None:

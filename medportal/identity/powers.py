@@ -14,7 +14,7 @@ opens it no longer.
 from collections.abc import Iterable
 
 from medportal.core.permissions import Permission
-from medportal.tenancy.tenant import OWN_ROLES, Role, Tenant
+from medportal.tenancy.tenant import OWN_ROLES, REPRESENTATIVE_ROLE, Role, Tenant
 
 #: What a role may hold without being guarded: no data of patients beyond name, place and
 #: how to move them.
@@ -77,6 +77,15 @@ def opens_guarded_things(tenant: Tenant, held: Iterable[str]) -> bool:
 def is_staff(held: Iterable[str]) -> bool:
     """Tell whether somebody with these roles is more than a patient or a representative."""
     return not OWN_ROLES.issuperset(held)
+
+
+def desk_vouching_roles(tenant: Tenant) -> frozenset[str]:
+    """Return the roles for which the desk leaves an account as it is.
+
+    Besides the guarded ones it is a representative's: two people at the desk stood behind it,
+    and the account began anew then. With any other, one of them alone may have made it.
+    """
+    return guarded_roles(tenant) | {REPRESENTATIVE_ROLE}
 
 
 def is_vouched_for(tenant: Tenant, held: Iterable[str]) -> bool:

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, or_, select
+from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from medportal.db.dialect import insert_or
@@ -169,6 +169,31 @@ def forget(session: Session, of: Keys) -> None:
     """
     rows = [key for of_pair in {of.pair, of.wide} for key in _rows(of_pair)]
     session.execute(delete(SignInThrottle).where(SignInThrottle.key.in_(rows)))
+
+
+def forget_part(session: Session, of: Keys, part: Keys) -> None:
+    """Forget those failures under ``of`` that were counted under ``part`` too, and ``part``."""
+    for whole, counted in zip(_rows(of.pair), _rows(part.pair), strict=True):
+        found = session.execute(
+            select(SignInThrottle.failures, SignInThrottle.last_failure_at).where(
+                SignInThrottle.key == counted
+            )
+        ).one_or_none()
+        if found is None:
+            continue
+        begun = _begun(found.last_failure_at, _HOUR)
+        left = SignInThrottle.failures - found.failures
+        session.execute(
+            update(SignInThrottle)
+            .where(
+                SignInThrottle.key == whole,
+                # The row may have begun anew since, without them.
+                SignInThrottle.last_failure_at >= begun,
+                SignInThrottle.last_failure_at < begun + _HOUR,
+            )
+            .values(failures=case((left > 0, left), else_=0))
+        )
+    forget(session, part)
 
 
 def forget_old(session: Session, now: datetime) -> None:

@@ -44,10 +44,14 @@ class MailKind(StrEnum):
     RULE_CHANGED = "rule-changed"
     #: A member of staff opened the patient's record by emergency access.
     GLASS_BROKEN = "glass-broken"
+    #: To a patient: somebody was put in charge of them who sees sensitive records too.
+    CARE_CHANGED = "care-changed"
     #: The privacy officer answered what looked wrong to somebody in an access log.
     COMPLAINT_ANSWERED = "complaint-answered"
     #: The desk corrected name, number, date of birth, or where a patient's results go.
     DETAILS_CHANGED = "details-changed"
+    #: The desk is to make another person of a patient's entry, once a second one agrees.
+    DETAILS_ASKED = "details-asked"
     #: To a patient: somebody stands for them now, or no longer does.
     REPRESENTATIVE_CHANGED = "representative-changed"
 

@@ -296,6 +296,19 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
             "safer. If you are worried, tell us.",
         ),
     ),
+    MailKind.CARE_CHANGED: Words(
+        subject="Somebody may see sensitive parts of your record – {institution}",
+        happened=(
+            "A person or a team was put in charge of looking after you that may see the sensitive "
+            "parts of your record too.",
+            "When: {when}.",
+        ),
+        todo=(
+            "If you know of it, there is nothing that you need to do.",
+            "In the portal you see who looks after you, and you can make a rule against it.",
+        ),
+        caution=(_TELL_US,),
+    ),
     MailKind.RULE_CHANGED: Words(
         subject="A rule about your record has changed – {institution}",
         happened=(
@@ -362,6 +375,15 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
             "number was changed, sign in with the new one.",
         ),
         caution=("If this looks wrong to you, tell us.",),
+    ),
+    MailKind.DETAILS_ASKED: Words(
+        subject="Our desk is about to change your details",
+        happened=(
+            "On {when}, somebody at our desk asked for another number, name or date of birth in "
+            "what we know about you. It counts once a colleague has checked your card and agrees.",
+        ),
+        todo=("If you asked for it, there is nothing for you to do.",),
+        caution=("If you know nothing of it, tell us at once.",),
     ),
     MailKind.REPRESENTATIVE_CHANGED: Words(
         subject="Who stands for you has changed",
@@ -547,6 +569,19 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
             "conta», torna-a mais segura. Se isto o preocupa, avise-nos.",
         ),
     ),
+    MailKind.CARE_CHANGED: Words(
+        subject="Alguém pode ver partes sensíveis do seu registo – {institution}",
+        happened=(
+            "Foi encarregada dos seus cuidados uma pessoa ou equipa que pode ver também as partes "
+            "sensíveis do seu registo.",
+            "Quando: {when}.",
+        ),
+        todo=(
+            "Se tem conhecimento disto, não precisa de fazer nada.",
+            "No portal pode ver quem cuida de si e criar uma regra em contrário.",
+        ),
+        caution=(_AVISE_NOS,),
+    ),
     MailKind.RULE_CHANGED: Words(
         subject="Mudou uma regra sobre o seu registo – {institution}",
         happened=(
@@ -617,6 +652,16 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
             "registo». Se o seu número mudou, inicie sessão com o novo.",
         ),
         caution=("Se isto lhe parece errado, avise-nos.",),
+    ),
+    MailKind.DETAILS_ASKED: Words(
+        subject="A nossa receção vai alterar os seus dados",
+        happened=(
+            "No dia {when}, alguém na nossa receção pediu que o número, o nome ou a data de "
+            "nascimento que temos sobre si fossem alterados. A alteração só conta depois de um "
+            "colega verificar o seu cartão e concordar.",
+        ),
+        todo=("Se foi a seu pedido, não precisa de fazer nada.",),
+        caution=("Se não sabe de nada, avise-nos de imediato.",),
     ),
     MailKind.REPRESENTATIVE_CHANGED: Words(
         subject="Mudou quem o representa",

@@ -6,16 +6,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from medportal.audit.append import append
-from medportal.audit.errors import LogDamaged
+from medportal.audit.errors import LogDamaged, MalformedHead
 from medportal.audit.events import Action, Event
 from medportal.audit.heads import Head, HeadSigner, SignedHead, verify_head
-from medportal.audit.maintenance import ACTOR, declare_restore, prune
+from medportal.audit.maintenance import ACTOR, declare_restore, prune, sign_all
+from medportal.audit.sequence import lock
 from medportal.audit.statements import Checkpoint, Restore, SignedStatement, verify_statement
 from medportal.audit.verifier import export_lines, latest_head, verify_session
 from medportal.core.errors import MedportalError
-from medportal.delivery import receipts
 from medportal.delivery.conflicts import settle
-from medportal.delivery.receipts import forget_head, held_head, renew_epoch
+from medportal.delivery.receipts import HeldHead, fall_back, held_head, renew_epoch
 from medportal.keys import TenantKeys
 from medportal.ops.pinned import pinned_head
 from medportal.ops.verify_log import CaTrust, Result, verify_file
@@ -35,6 +35,10 @@ class TooYoung(MedportalError):
 
 class NothingHeld(MedportalError):
     """There is no such head."""
+
+
+class PinThere(MedportalError):
+    """The last head is remembered beside the database."""
 
 
 class NotThatRestore(MedportalError):
@@ -73,12 +77,12 @@ def export_tenant_log(tenant: Tenant, database: Database, output: Path) -> int:
 def export_head(database: Database, output: Path, partner: str = "") -> Head:
     """Write the newest own head, or the one held of a partner, to a file.
 
-    Raises ``NothingHeld``.
+    Raises ``NothingHeld``, also where only a restored partner's word is held until it shows a head.
     """
     with database.reader() as session:
         if partner:
             held = held_head(session, partner)
-            signed = held and SignedHead.from_bytes(held.body)
+            signed = held and _head_of(held)
         else:
             signed = latest_head(session)
     if not signed:
@@ -120,7 +124,7 @@ def accept_restore(
     if head is not None:
         signed = SignedHead.from_bytes(head.read_bytes())
         lost = verify_head(signed, tenant=tenant.id, trust=trust)
-    if lost is None:
+    if lost is None or not lost.size:
         raise NothingHeld("no head is remembered here: name the file of one that a partner holds")
     _require_whole(settings, tenant, database)
     signer = _signer(settings, tenant)
@@ -137,11 +141,12 @@ def accept_restore(
 def accept_partner_restore(
     settings: Settings, tenant: Tenant, database: Database, file: Path, now: datetime
 ) -> Restore:
-    """Believe a partner's signed statement that it was restored; its next head is then taken.
+    """Believe a partner's signed statement that it was restored.
 
-    The head held until now stays as evidence, with the day on which it was settled. Raises
-    ``NotThatRestore`` if the statement does not account for that head, ``BadSignature`` or a
-    ``PkiError`` for one that the partner did not sign.
+    Its next head has to continue what was held of it within the part that it kept. The head held
+    until now stays as evidence, with the day on which it was settled. Raises ``NotThatRestore``
+    if the statement does not account for that head, ``BadSignature`` or a ``PkiError`` for one
+    that the partner did not sign.
     """
     signed = SignedStatement.from_bytes(file.read_bytes())
     partner = signed.statement.tenant
@@ -149,22 +154,34 @@ def accept_partner_restore(
     trust = CaTrust(trusted.get(partner).ca, load_profiles().crl_limits)
     said = verify_statement(signed, tenant=partner, trust=trust)
     with database.writer() as session, session.begin():
-        held = receipts.held_head(session, partner)
+        held = held_head(session, partner)
         if not isinstance(said, Restore) or held is None or not _accounts(said, held):
             raise NotThatRestore("the statement does not account for the head held here")
         settle(session, partner, now)
-        forget_head(session, partner)
+        kept = HeldHead(said.kept, said.kept_root, signed.to_bytes())
+        since = fall_back(session, partner, kept, now)
         details: dict[str, str | int] = {
             "partner": partner,
             "kept": said.kept,
             "root": held.root.hex(),
+            "continues": since.size if since else 0,
         }
         append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
     return said
 
 
-def _accounts(said: Restore, held: receipts.HeldHead) -> bool:
-    return said.explains(Head(said.tenant, held.size, held.root, said.at))
+def _accounts(said: Restore, held: HeldHead) -> bool:
+    head = _head_of(held)
+    at = head.head.at if head else said.at
+    return said.explains(Head(said.tenant, held.size, held.root, at))
+
+
+def _head_of(held: HeldHead) -> SignedHead | None:
+    """Return the signed head, ``None`` if what is held is what a restored partner said it kept."""
+    try:
+        return SignedHead.from_bytes(held.body)
+    except MalformedHead:
+        return None
 
 
 def prune_log(
@@ -177,17 +194,56 @@ def prune_log(
     moment = datetime.combine(before, time(), UTC)
     if moment > now - YOUNGEST_FORGOTTEN:
         raise TooYoung("events of the last 365 days are kept: name an earlier day")
-    _require_whole(settings, tenant, database)
+    pinned = pinned_head(settings, tenant)
+    with database.reader() as session:
+        remembered = pinned.require(session)
+    _require_whole(settings, tenant, database, [remembered] if remembered else [])
     signer = _signer(settings, tenant)
     with database.writer() as session, session.begin():
         checkpoint, newest = prune(session, signer, moment, now)
-    pinned_head(settings, tenant).write(newest)
+    pinned.write(newest)
     return checkpoint
 
 
-def _require_whole(settings: Settings, tenant: Tenant, database: Database) -> None:
+def pin_head(
+    settings: Settings,
+    tenant: Tenant,
+    database: Database,
+    now: datetime,
+    heads: Iterable[Path] = (),
+) -> Head:
+    """Remember the log's last head beside the database again, after the file was lost.
+
+    ``heads`` are files with heads that partners hold. The log has to be whole, with all of them,
+    and tells of this in an event. Raises ``PinThere`` if a head is remembered, ``NothingHeld`` for
+    a log without heads, ``LogDamaged``.
+    """
+    pinned = pinned_head(settings, tenant)
+    if pinned.signed() is not None:
+        raise PinThere("a head is remembered already: there is nothing to declare")
+    held = [SignedHead.from_bytes(path.read_bytes()) for path in heads]
+    _require_whole(settings, tenant, database, held)
+    signer = _signer(settings, tenant)
+    with database.writer() as session, session.begin():
+        lock(session)
+        last = latest_head(session)
+        if last is None:
+            raise NothingHeld("the log has no head yet: jobs begins it")
+        details: dict[str, str | int] = {"pinned": last.head.size, "heads": len(held)}
+        append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
+        newest = sign_all(session, signer, now)
+    pinned.write(newest)
+    return newest.head
+
+
+def _require_whole(
+    settings: Settings, tenant: Tenant, database: Database, held: Sequence[SignedHead] = ()
+) -> None:
     """Raise ``LogDamaged`` unless everything that is there fits; what is signed is believed."""
-    found = verify_tenant_log(settings, tenant, database).report.finding
+    trust = _trust(settings, tenant)
+    with database.reader() as session:
+        report = verify_session(session, tenant=tenant.id, trust=trust, held=held)
+    found = report.finding
     if found is not None:
         raise LogDamaged(f"the log is not whole: {found.kind} at event {found.sequence}")
 

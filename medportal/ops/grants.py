@@ -1,7 +1,8 @@
 """What each process may do in a PostgreSQL database: one role a process, no more than it needs.
 
 The owner of the database migrates and maintains it; the roles of processes own nothing. Whoever
-takes a portal over can add events and read them, and cannot change, number or remove one.
+takes a portal over can add events and read them, and cannot change, number or remove one. Who
+takes over a process that faces partners cannot remove what it holds against them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,12 +36,21 @@ READ = ("SELECT",)
 ADD = ("SELECT", "INSERT")
 CHANGE = ("SELECT", "INSERT", "UPDATE")
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
-#: The one column that the sequencer fills in.
-NUMBER = ("SELECT", "INSERT", "UPDATE (sequence)")
+
+#: The one column of an event that the sequencer alone fills in.
+SEQUENCE = "sequence"
+_EVENT = ", ".join(
+    column.name for column in Base.metadata.tables["audit_event"].columns if column.name != SEQUENCE
+)
+#: An event comes without its number: a large one would leave the sequencer none to give.
+APPEND = ("SELECT", f"INSERT ({_EVENT})")
+NUMBER = (*APPEND, f"UPDATE ({SEQUENCE})")
+#: Evidence is added and counted, not changed.
+COUNT = ("SELECT", "INSERT", "UPDATE (times, last_at)")
 
 VERSION = "alembic_version"
 _AUDIT = {
-    "audit_event": ADD,
+    "audit_event": APPEND,
     "audit_node": READ,
     "audit_head": READ,
     "audit_credential": READ,
@@ -53,7 +63,7 @@ _SEQUENCER = {
     "audit_head": ADD,
     "audit_credential": ADD,
 }
-_HEADS = {"partner_head": ALL, "partner_head_conflict": CHANGE}
+_HEADS = {"partner_head": CHANGE, "partner_head_past": ADD, "partner_head_conflict": COUNT}
 _SENDER = {
     **_AUDIT,
     **_HEADS,
@@ -69,6 +79,7 @@ _RECEIVER = {
     "receipt_counter": CHANGE,
     "storage_epoch": CHANGE,
     "partner_block": READ,
+    "block_changes": READ,
 }
 #: Tables by the beginning of their names that a process reads besides.
 _ALSO = {ProcessRole.RECEIVER: ("partner_index",)}

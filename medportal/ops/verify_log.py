@@ -10,8 +10,10 @@ control alone. Each ``HEAD`` is a signed head of this log that somebody else kep
 (``medportal audit partner-head``), or oneself at the last check. Without any, a log that its own
 institution wrote anew from the beginning looks whole.
 
-Needs Python, ``cryptography`` and ``cbor2``. Exit status: 0 whole, 1 not whole (the first bad event
-is named), 2 a file that is not what it should be.
+Needs Python, ``cryptography`` and ``cbor2``; ``medportal audit verifier`` writes it as one file
+that needs the first two only. Exit status: 0 whole, 1 not whole (the first bad event is named),
+2 a file that is not what it should be, 3 whole, but a head that you hold contradicts the log, and
+only what the institution itself declares about a restore excuses that.
 """
 
 import argparse
@@ -68,6 +70,10 @@ class CaTrust:
         return leaf.public_key
 
 
+#: Exit statuses.
+WHOLE, NOT_WHOLE, UNREADABLE, EXCUSED = 0, 1, 2, 3
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a check came to, for the command line."""
@@ -77,8 +83,22 @@ class Result:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether nothing was found."""
-        return self.report.finding is None
+        """Tell whether nothing was found, and nothing had to be excused."""
+        return self.report.ok and not self.report.is_excused
+
+    @property
+    def status(self) -> int:
+        """Return the exit status of a program that checked."""
+        if not self.report.ok:
+            return NOT_WHOLE
+        return EXCUSED if self.report.is_excused else WHOLE
+
+    @property
+    def _kind(self) -> str:
+        found = self.report.finding
+        if found is not None:
+            return str(found.kind)
+        return "whole-except-for-a-restore" if self.report.is_excused else "whole"
 
     @property
     def row(self) -> dict[str, Any]:
@@ -89,7 +109,7 @@ class Result:
             "events": report.size,
             "heads": report.heads,
             "not_yet_signed": report.pending,
-            "finding": "whole" if found is None else str(found.kind),
+            "finding": self._kind,
             "first_bad_event": "" if found is None else str(found.sequence),
             "up_to": "" if found is None else str(found.until),
             "event_id": (found and found.event_id) or "",
@@ -121,19 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = verify_file(given.file, given.ca, given.head)
     except (MedportalError, OSError, UnicodeDecodeError) as error:
         print(f"cannot check: {error}", file=sys.stderr)
-        return 2
+        return UNREADABLE
     if given.json:
         print(json.dumps(result.row, sort_keys=True))
     else:
         print(*in_words(result), sep="\n")
-    return 0 if result.is_whole else 1
+    return result.status
 
 
 def in_words(result: Result) -> list[str]:
     """Return the result as sentences."""
     row, found = result.row, result.report.finding
     if found is None:
-        said = [f"WHOLE: {row['events']} events of {result.tenant} under {row['heads']} heads."]
+        word = "WHOLE, EXCEPT FOR A DECLARED RESTORE" if result.report.is_excused else "WHOLE"
+        said = [f"{word}: {row['events']} events of {result.tenant} under {row['heads']} heads."]
     else:
         said = [f"NOT WHOLE: {found.kind} at event {found.sequence}: {found.why}."]
         if found.until > found.sequence + 1:
@@ -148,13 +169,15 @@ def in_words(result: Result) -> list[str]:
         for r in result.report.restores
     ]
     if row["heads_explained_by_a_restore"]:
-        said.append("A head that you hold lies in what was lost: ask what happened.")
+        said.append(
+            "A head that you hold lies in what was lost: ask what happened. Nothing but the word of"
+            " the institution tells a restore from a log that it wrote anew."
+        )
     return said
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m medportal.ops.verify_log",
         description="Check an exported audit log; names the first event that is not right.",
     )
     parser.add_argument("file", type=Path, help="the exported log (JSON Lines)")

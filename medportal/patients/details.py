@@ -3,14 +3,20 @@
 By name, number and date of birth partners find a patient and compare them: a change of these
 brings every partner's index up to date in the same transaction. The email address is not
 changed here: it opens the account.
+
+One at the desk mends a slip of the keyboard. Another number, or another name together with
+another date of birth, makes another person of the patient: whose results would come here, and
+who could be named for a child. So a second person at the desk looks at the card and agrees, and
+the patient is told by mail before it counts.
 """
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core import canonical
@@ -22,7 +28,7 @@ from medportal.identity.people import find_person, roles_of
 from medportal.identity.powers import is_staff
 from medportal.mail.kinds import MailKind
 from medportal.patients.errors import DetailsRefused
-from medportal.patients.models import Destination, Patient
+from medportal.patients.models import Destination, DetailsChange, Patient
 from medportal.patients.partner_index import PseudonymTaken, index_patient
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import demographics, details
@@ -59,8 +65,39 @@ class Details:
     def digest(self) -> str:
         """Return a hash that changes with any of them: what a form was filled with."""
         plain = [str(getattr(self, f.name)) for f in fields(self) if f.name != "destinations"]
-        encoded = canonical.encode([*plain, list(self.destinations)])
-        return hashlib.sha256(encoded).hexdigest()
+        return _digest([*plain, list(self.destinations)])
+
+    @property
+    def who_digest(self) -> str:
+        """Return a hash that changes with what the patient is found and compared by."""
+        return _digest([str(getattr(self, name)) for name in sorted(WHO)])
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The names of the fields that have changed, and of those that wait for a second person.
+
+    ``asked`` is the id of what was asked for.
+    """
+
+    now: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
+    asked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who a patient is to be, once a second person agrees."""
+
+    id: str
+    number: str
+    name: str
+    birth_date: date
+    asked_by: str | None
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(canonical.encode(values)).hexdigest()
 
 
 def read(session: Session, patient_id: str, scheme: str) -> Details:
@@ -90,33 +127,144 @@ def change(
     seen: str,
     by: str | None,
     now: datetime,
-) -> frozenset[str]:
-    """Change a patient's registration data; return the names of what has changed.
+) -> Changed:
+    """Change a patient's registration data, or ask for what one person does not change alone.
 
     ``seen`` is the digest of what was looked at. Raises ``DetailsRefused``: somebody else
     changed them meanwhile, the number is another person's, or the patient works here too, and
-    then who they are is not the desk's to change alone.
+    then who they are is not the desk's to change.
     """
     lock(session, patient_id)
     before = read(session, patient_id, scheme)
     changed = wanted.differs_in(before)
     if not changed:
-        return changed
+        return Changed()
     if before.digest != seen:
         raise DetailsRefused("changed-meanwhile")
     _require_allowed(session, patient_id, wanted, changed, scheme)
+    kept = _takes_two(before, changed)
+    at_once = replace(wanted, **{name: getattr(before, name) for name in kept})
     # A refusal below leaves nothing of it behind.
     with session.begin_nested():
-        _write(session, patient_id, wanted)
-        if "number" in changed:
-            _renumber(session, patient_id, scheme, wanted.number)
-        if "destinations" in changed:
-            _name(session, patient_id, before.destinations, wanted.destinations, by, now)
-        if changed & WHO:
-            _index(session, patient_id, keys)
+        _apply(session, patient_id, before, at_once, keys, scheme=scheme, by=by, now=now)
+        asked = _ask(session, patient_id, before, wanted, by, now) if kept else None
+    return Changed(changed - kept, kept, asked)
+
+
+def _takes_two(before: Details, changed: frozenset[str]) -> frozenset[str]:
+    """Return which of the changes make another person of the patient.
+
+    A first number does not: a newborn, or somebody who came unconscious, had none until now.
+    """
+    who = changed & WHO
+    another_number = "number" in who and before.number
+    return who if another_number or len(who) > 1 else frozenset()
+
+
+def _ask(
+    session: Session,
+    patient_id: str,
+    before: Details,
+    wanted: Details,
+    by: str | None,
+    now: datetime,
+) -> str:
+    """Keep what was asked for, in the place of what was asked for before; tell the patient."""
+    session.execute(delete(DetailsChange).where(DetailsChange.patient_id == patient_id))
+    row = DetailsChange(
+        patient_id=patient_id,
+        id=new_id(),
+        number=wanted.number,
+        name=wanted.name,
+        birth_date=wanted.birth_date,
+        seen=before.who_digest,
+        asked_at=now,
+        asked_by=by,
+    )
+    session.add(row)
+    notify(session, patient_id, MailKind.DETAILS_ASKED, now)
+    return row.id
+
+
+def waiting(session: Session, patient_id: str) -> Waiting | None:
+    """Return what waits for a second person, or ``None``."""
+    row = session.scalar(select(DetailsChange).where(DetailsChange.patient_id == patient_id))
+    if row is None:
+        return None
+    return Waiting(row.id, row.number, row.name, row.birth_date, row.asked_by)
+
+
+def agree(
+    session: Session,
+    patient_id: str,
+    asked: str,
+    keys: Iterable[PartnerKey],
+    *,
+    scheme: str,
+    by: str,
+    now: datetime,
+) -> frozenset[str] | None:
+    """Change what a colleague asked for; return the names of the fields that have changed.
+
+    ``None`` if nothing of the kind waits. Raises ``DetailsRefused`` for whoever asked for it,
+    and as :func:`change` does.
+    """
+    lock(session, patient_id)
+    row = session.scalar(_asked(patient_id, asked))
+    if row is None:
+        return None
+    if row.asked_by == by:
+        raise DetailsRefused("second-person-needed")
+    before = read(session, patient_id, scheme)
+    if before.who_digest != row.seen:
+        raise DetailsRefused("changed-meanwhile")
+    wanted = replace(before, number=row.number, name=row.name, birth_date=row.birth_date)
+    changed = wanted.differs_in(before)
+    _require_allowed(session, patient_id, wanted, changed, scheme)
+    with session.begin_nested():
+        session.delete(row)
+        _apply(session, patient_id, before, wanted, keys, scheme=scheme, by=by, now=now)
+    return changed
+
+
+def withdraw(session: Session, patient_id: str, asked: str) -> bool:
+    """Take back what waits; tell whether there was such a thing."""
+    lock(session, patient_id)
+    row = session.scalar(_asked(patient_id, asked))
+    if row is not None:
+        session.delete(row)
+    return row is not None
+
+
+def _asked(patient_id: str, asked: str) -> Select[DetailsChange]:
+    return (
+        select(DetailsChange)
+        .where(DetailsChange.patient_id == patient_id, DetailsChange.id == asked)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _apply(
+    session: Session,
+    patient_id: str,
+    before: Details,
+    wanted: Details,
+    keys: Iterable[PartnerKey],
+    *,
+    scheme: str,
+    by: str | None,
+    now: datetime,
+) -> None:
+    changed = wanted.differs_in(before)
+    _write(session, patient_id, wanted)
+    if "number" in changed:
+        _renumber(session, patient_id, scheme, wanted.number)
+    if "destinations" in changed:
+        _name(session, patient_id, before.destinations, wanted.destinations, by, now)
+    if changed & WHO:
+        _index(session, patient_id, keys)
     if changed & TOLD:
         notify(session, patient_id, MailKind.DETAILS_CHANGED, now)
-    return changed
 
 
 def _require_allowed(

@@ -3,8 +3,8 @@
 A number that finds somebody tells that they are registered here. So whoever does not see
 everybody anyway is slowed down: after some misses, and after some hits on patients whom they
 then leave alone. Both are counted for the person, wherever they sign in, and nobody keeps
-anybody else waiting. Breaking the glass, which the patient hears of, forgets the hits: a night
-with many emergencies is no search.
+anybody else waiting. Breaking the glass, which the patient hears of, forgets their hits: a night
+with many emergencies is no search, and one emergency makes no search good.
 """
 
 from datetime import datetime
@@ -16,6 +16,8 @@ from medportal.identity.views.answers import refuse_throttled
 
 MISSES = "patient-find"
 HITS = "patient-found"
+#: The hits on one patient, counted besides, so that they can be taken back.
+ONE_HIT = "one-patient-found"
 
 
 def refuse_searching(
@@ -31,14 +33,19 @@ def note_miss(session: Session, person_id: str, now: datetime) -> None:
     throttle.note_failure(session, _keys(MISSES, person_id), now)
 
 
-def note_hit(session: Session, person_id: str, now: datetime) -> None:
+def note_hit(session: Session, person_id: str, patient_id: str, now: datetime) -> None:
     """Count a number that found a patient whom the person may not see."""
     throttle.note_failure(session, _keys(HITS, person_id), now)
+    throttle.note_failure(session, _of_one(person_id, patient_id), now)
 
 
-def forget_hits(session: Session, person_id: str) -> None:
-    """Forget the hits of somebody who went on to break the glass."""
-    throttle.forget(session, _keys(HITS, person_id))
+def forget_hits(session: Session, person_id: str, patient_id: str) -> None:
+    """Forget the hits on one patient of somebody who went on to break the glass to them."""
+    throttle.forget_part(session, _keys(HITS, person_id), _of_one(person_id, patient_id))
+
+
+def _of_one(person_id: str, patient_id: str) -> throttle.Keys:
+    return _keys(ONE_HIT, f"{person_id} {patient_id}")
 
 
 def _keys(kind: str, person_id: str) -> throttle.Keys:

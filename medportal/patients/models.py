@@ -1,6 +1,6 @@
 """Patients and where they are."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, String
@@ -60,6 +60,25 @@ class SupportNeeds(Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     at: Mapped[datetime] = mapped_column(UTCDateTime)
     by: Mapped[str | None] = mapped_column(Id)
+
+
+class DetailsChange(Base):
+    """Another number, name or date of birth that one at the desk asked for.
+
+    It waits for a second person, and is deleted once it is decided. ``seen`` tells who the
+    patient was when it was asked for.
+    """
+
+    __tablename__ = "details_change"
+
+    patient_id: Mapped[str] = mapped_column(Id, ForeignKey("patient.person_id"), primary_key=True)
+    id: Mapped[str] = mapped_column(Id)
+    number: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(200))
+    birth_date: Mapped[date]
+    seen: Mapped[str] = mapped_column(String(64))
+    asked_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    asked_by: Mapped[str | None] = mapped_column(Id)
 
 
 class Destination(Base):

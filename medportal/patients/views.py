@@ -19,7 +19,7 @@ from medportal.identity.errors import CodeNotIssued, Throttled
 from medportal.identity.fresh import require_fresh
 from medportal.identity.numbers import normal_number
 from medportal.identity.people import Profile, roles_of
-from medportal.identity.powers import guarded_roles, is_staff, is_vouched_for
+from medportal.identity.powers import desk_vouching_roles, is_staff
 from medportal.identity.views.answers import throttled
 from medportal.patients import finding, service
 from medportal.patients.errors import AlreadyRegistered, RegistrationRefused
@@ -119,7 +119,7 @@ def register(request: Request) -> Any:
             request.keys.partner_keys(),
             by=request.identity.person_id,
             now=request.now,
-            vouching_roles=guarded_roles(request.tenant),
+            vouching_roles=desk_vouching_roles(request.tenant),
         )
     except IntegrityError as error:
         # Somebody else registered the same number at this moment: tried again, it is found.
@@ -132,9 +132,10 @@ def register(request: Request) -> Any:
         form.fail("number", _("Somebody with this number is registered as a patient already."))
         return {"form": form}
     held = roles_of(request.db, patient_id)
-    anew = not created and not is_vouched_for(request.tenant, held)
+    vouched = not desk_vouching_roles(request.tenant).isdisjoint(held)
+    anew = not created and not vouched
     welcome = codes.Welcome(None, False)
-    if not is_staff(held):
+    if not vouched and not is_staff(held):
         by = request.identity.person_id
         welcome = codes.welcome(
             request.db, request.tenant, patient_id, request.now, by=by, made=made
@@ -295,7 +296,7 @@ def _found(context: Any, request: Request, number: str, sees_all: bool) -> str |
         return str(request.route_path("patient", patient=patient_id))
     if target is not None and target.decision.allows(Permission.GLASS_BREAK):
         _audit_sought(request, target.why(Permission.GLASS_BREAK))
-        finding.note_hit(request.db, seeker, now)
+        finding.note_hit(request.db, seeker, str(patient_id), now)
         return str(request.route_path("glass", patient=patient_id))
     # Somebody whom one may learn nothing about is sought like nobody, but for the log.
     _audit_sought(request, {"patient": patient_id})

@@ -20,10 +20,10 @@ from typing import Any
 
 def includeme(config: Any) -> None:
     """Register the views, how decisions learn about records, and how logs name them."""
-    from medportal.records.presentation import record_titles
-    from medportal.records.store import record_facts, timeline
+    from medportal.records.presentation import readable, record_titles
+    from medportal.records.store import record_facts
 
     config.registry["record_facts"] = record_facts
     config.registry["record_titles"] = record_titles
-    config.registry["timeline"] = timeline
+    config.registry["readable_records"] = readable
     config.scan("medportal.records.views")

@@ -10,6 +10,9 @@ from pyramid.request import Request
 from sqlalchemy.orm import Session
 
 from medportal.access import category_words, institutions
+from medportal.access.question import RecordFacts
+from medportal.access.resources import PatientContext
+from medportal.core.permissions import Permission
 from medportal.delivery.outbox import DeliveryView
 from medportal.delivery.states import OPEN, DeliveryReason, DeliveryState
 from medportal.records.catalogue import Catalogue
@@ -17,7 +20,7 @@ from medportal.records.content import BloodPressure, Coded, Observation, Quantit
 from medportal.records.fhir import Reading
 from medportal.records.fhir_write import Shown
 from medportal.records.interpret import Interpretation
-from medportal.records.store import briefs
+from medportal.records.store import Brief, IndexEntry, briefs, timeline
 from medportal.web.i18n import _, format_date, format_datetime, format_number, translate
 
 institution_name = institutions.institution_name
@@ -202,11 +205,28 @@ def _time(request: Request, moment: datetime) -> str:
 
 
 def record_titles(
-    request: Request, session: Session, patient_id: str, ids: Iterable[str]
+    request: Request, session: Session, context: PatientContext, ids: Iterable[str]
 ) -> dict[str, str]:
-    """Return what records of a patient are called, by id; an id of none is left out."""
+    """Return what records of a patient are called, by id.
+
+    An id of none is left out, and so is a record that the asker may not read: its kind and day
+    tell already what it is about.
+    """
     return {
         brief.id: f"{translate(request, CATEGORY_WORDS[brief.category])}, "
         f"{format_date(request, brief.effective_on)}"
-        for brief in briefs(session, patient_id, ids)
+        for brief in briefs(session, context.patient_id, ids)
+        if may_read(context, brief)
     }
+
+
+def may_read(context: PatientContext, record: Brief | IndexEntry) -> bool:
+    """Tell whether the asker may read a record of this patient."""
+    facts = RecordFacts(record.id, True, record.local_author_id, record.category)
+    return context.record_decision(facts).allows(Permission.RECORD_READ)
+
+
+def readable(session: Session, context: PatientContext, limit: int) -> list[IndexEntry]:
+    """Return the newest of a patient's records that the asker may read, at most ``limit``."""
+    newest = timeline(session, context.patient_id, limit=limit)
+    return [record for record in newest if may_read(context, record)]

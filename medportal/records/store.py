@@ -35,13 +35,13 @@ class IndexEntry:
 def record_facts(session: Session, patient_id: str, record_id: str) -> RecordFacts:
     """Return what a decision needs about a record of this patient, existing or not."""
     row = session.execute(
-        select(Record.local_author_id, Record.category).where(
+        select(Record.local_author_id, Record.category, Record.origin).where(
             Record.id == record_id, Record.patient_id == patient_id
         )
     ).one_or_none()
     if row is None:
         return RecordFacts(record_id, exists=False)
-    return RecordFacts(record_id, True, row.local_author_id, row.category)
+    return RecordFacts(record_id, True, row.local_author_id, row.category, row.origin)
 
 
 def exists(session: Session, record_id: str) -> bool:
@@ -63,7 +63,7 @@ def is_filed(session: Session, origin: str, origin_record_id: str) -> bool:
 
 def facts_of(entry: IndexEntry) -> RecordFacts:
     """Return what a decision needs about an entry of the index."""
-    return RecordFacts(entry.id, True, entry.local_author_id, entry.category)
+    return RecordFacts(entry.id, True, entry.local_author_id, entry.category, entry.origin)
 
 
 def find(session: Session, patient_id: str, record_id: str) -> IndexEntry | None:
@@ -73,17 +73,18 @@ def find(session: Session, patient_id: str, record_id: str) -> IndexEntry | None
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """As much of a record as its name on a list needs."""
+    """As much of a record as its name on a list needs, and a decision about it."""
 
     id: str
     category: str
     effective_on: date
+    local_author_id: str | None
 
 
 def briefs(session: Session, patient_id: str, ids: Iterable[str]) -> list[Brief]:
     """Return those of the records that are this patient's."""
     rows = session.execute(
-        select(Record.id, Record.category, Record.effective_on).where(
+        select(Record.id, Record.category, Record.effective_on, Record.local_author_id).where(
             Record.id.in_(sorted(set(ids))), Record.patient_id == patient_id
         )
     )

@@ -18,6 +18,7 @@ from medportal.access.summaries import sees_of
 from medportal.access.ways import ways_on
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
+from medportal.core.obligations import Obligation
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
 from medportal.delivery.states import DeliveryReason, DeliveryState
@@ -73,6 +74,7 @@ def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
         "needs_damaged": noted.damaged and (sees.transport or sees.alerts),
         "vitals": vitals.latest(context, request) if sees.vitals else vitals.Vitals(),
         "ways": ways_on(context, request),
+        "owes_a_proof": sees.records and context.owes_a_proof,
         "has_list": decision.allows(Permission.PATIENTS_LIST) and not is_self,
         "may_add": decision.allows(Permission.RECORD_CREATE),
         "may_assign": decision.allows(Permission.CARE_MANAGE),
@@ -135,13 +137,19 @@ def _timeline(context: PatientContext, request: Request) -> dict[str, Any]:
 
 
 def _readable(context: PatientContext, request: Request) -> Iterator[store.IndexEntry]:
-    """Give the records that the person may read, newest first, from where the page begins."""
+    """Give the records that the person may read, newest first, from where the page begins.
+
+    What takes a proof of identity first is left out until it was given: that there is such a
+    record, of which day and by whom, is as much as a stolen session is after.
+    """
     before = _before(request)
     while True:
         found = store.timeline(request.db, context.patient_id, before=before)
         for entry in found:
             decision = context.record_decision(store.facts_of(entry))
-            if decision.allows(Permission.RECORD_READ):
+            if decision.allows(Permission.RECORD_READ) and not decision.demands(
+                Permission.RECORD_READ, Obligation.CONFIRM_FIRST
+            ):
                 yield entry
         if len(found) < store.PAGE:
             return
@@ -206,15 +214,11 @@ def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
         request.audit(
             Action.RECORD_READ,
             Outcome.FAILED,
-            patient=context.patient_id,
-            object=entry.id,
-            reasons=grant.because,
+            **context.why(Permission.RECORD_READ),
             details={"damaged": error.code},
         )
         return {**page, "opened": None, "rows": []}
-    request.audit(
-        Action.RECORD_READ, patient=context.patient_id, object=entry.id, reasons=grant.because
-    )
+    request.audit(Action.RECORD_READ, **context.why(Permission.RECORD_READ))
     rows = rows_of(request, opened.reading, catalogues.load())
     return {**page, "opened": opened, "rows": rows}
 
@@ -307,9 +311,8 @@ def new_record(context: PatientContext, request: Request) -> Any:
 def _audit_created(context: PatientContext, request: Request, created: service.Created) -> None:
     request.audit(
         Action.RECORD_CREATED,
-        patient=context.patient_id,
         object=created.record_id,
-        reasons=context.decision.because[Permission.RECORD_CREATE],
+        **context.why(Permission.RECORD_CREATE),
     )
     deliveries = outbox.state_of(request.db, created.record_id, request.now)
     withheld = {view.tid for view in deliveries if view.state is DeliveryState.WITHHELD}

@@ -195,6 +195,9 @@ class SenderStore(Protocol):
     def renew(self, records: Sequence[OutgoingRecord], now: datetime) -> None:
         """Prolong the leases of records that are under way."""
 
+    def stopped(self, records: Sequence[OutgoingRecord], now: datetime) -> frozenset[str]:
+        """Return the transfer ids of those that a patient's rule stops since they were claimed."""
+
     def prepare(
         self,
         partner: str,

@@ -77,7 +77,7 @@ SENDER: Table = {
 }
 
 SENDER_RECORD: Table = {
-    **_rows((_SS.QUERIED,), "OFFER", sending.on_offer, _SS.DELIVERED),
+    **_rows((_SS.QUERIED,), "OFFER", sending.on_offer, _SS.DELIVERED, _SS.NONE),
     **_rows((_SS.QUERIED,), "UNKNOWN", sending.on_unknown, _SS.NONE),
     **_rows((_SS.QUERIED, _SS.DELIVERED), "BUSY", sending.on_busy_record, _SS.NONE),
     **_rows((_SS.QUERIED, _SS.DELIVERED), "RECEIPT", sending.on_receipt, _SS.NONE),

@@ -38,7 +38,9 @@ class SenderSettings:
 
     ``poll`` lies well below the two seconds within which a new record must arrive. After
     ``longest_connection`` a connection is made anew, however busy it is: heads of logs and
-    revocation lists are exchanged when one begins.
+    revocation lists are exchanged when one begins. ``watch`` is how often it is asked whether
+    a patient's rule stops something that is on its way: longer after the rule was made, no
+    content leaves.
     """
 
     institution: str
@@ -47,6 +49,7 @@ class SenderSettings:
     first_wait: float = 0.3
     longest_wait: float = 30.0
     renew: float = 3.0
+    watch: float = 0.5
     longest_connection: float = 900.0
     limits: ev.Limits = field(default_factory=ev.Limits)
 
@@ -217,6 +220,7 @@ class Exchange:
         self._wake, self._connected = wake, connected
         self._claimed: dict[str, OutgoingRecord] = {}
         self._results: asyncio.Queue[Result | None] = asyncio.Queue()
+        self._stopped: frozenset[str] = frozenset()
         self._closing = False
         self._work = Work()
         self._hello_at = utcnow()
@@ -234,6 +238,7 @@ class Exchange:
             random=secrets.token_bytes,
             seal=kem.seal,
             sign_delivery=delivery_signer(signer),
+            is_stopped=lambda tid: tid in self._stopped,
         )
         session = protocol.new_sender(ports, self._needs.settings.limits, held, mark)
         self._hello_at = utcnow()
@@ -338,8 +343,11 @@ class Exchange:
             self._talk.post(ev.Submit(record))
 
     async def _settle(self) -> None:
-        """Write results as they come; prolong the leases of what is still under way."""
-        renewed, last = utcnow(), False
+        """Write results as they come; prolong the leases of what is still under way.
+
+        And ask whether patients' rules still let it go.
+        """
+        renewed, watched, last = utcnow(), utcnow(), False
         while not last:
             results = await self._some_results()
             last = None in results
@@ -347,12 +355,13 @@ class Exchange:
             if results:
                 self._wake.set()
             renewed = await self._renew(renewed)
+            watched = await self._watch(watched)
 
     async def _some_results(self) -> list[Result | None]:
-        """Wait for results, but no longer than until leases are to be prolonged."""
+        """Wait for results, but no longer than until rules are to be looked at."""
         results: list[Result | None] = []
         with suppress(TimeoutError):
-            results.append(await asyncio.wait_for(self._results.get(), self._needs.settings.renew))
+            results.append(await asyncio.wait_for(self._results.get(), self._needs.settings.watch))
         while not self._results.empty():
             results.append(self._results.get_nowait())
         return results
@@ -365,6 +374,19 @@ class Exchange:
             await asyncio.to_thread(self._needs.store.renew, list(self._claimed.values()), now)
         except Exception as error:
             log.error("leases cannot be renewed", kind=type(error).__name__)
+        return now
+
+    async def _watch(self, last: datetime) -> datetime:
+        now = utcnow()
+        if (now - last).total_seconds() < self._needs.settings.watch or not self._claimed:
+            return last
+        held = list(self._claimed.values())
+        try:
+            self._stopped = await asyncio.to_thread(self._needs.store.stopped, held, now)
+        except Exception as error:
+            log.error("patients' rules cannot be read", kind=type(error).__name__)
+            # What cannot be asked about is not sent: it is claimed again when it can.
+            self._stopped = frozenset(record.tid for record in held)
         return now
 
     async def _write(self, results: list[Result]) -> None:

@@ -91,6 +91,10 @@ class Stage(StrEnum):
     DELIVERED = "delivered"
 
 
+def _never(_tid: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class SenderPorts:
     """What the sender's protocol is given: keys, the partner, randomness, sealing.
@@ -104,6 +108,7 @@ class SenderPorts:
     random: Random
     seal: Callable[[bytes, bytes, bytes], bytes]
     sign_delivery: Callable[[Mapping[str, Any]], bytes]
+    is_stopped: Callable[[str], bool] = _never
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +283,15 @@ def _without(sender: Sender, tid: str) -> Sender:
 
 
 def on_offer(sender: Sender, event: Received[Offer], now: Instant) -> Step:
-    """Seal the record to the one-use key and deliver it."""
+    """Seal the record to the one-use key and deliver it.
+
+    What a rule of the patient stops since it was claimed is given back unsent; the offer runs
+    out.
+    """
     message, item = event.message, sender.records[event.message.tid]
     after = _check_offer(sender, message)
+    if sender.ports.is_stopped(message.tid):
+        return _without(after, message.tid), [Release(item.record)]
     statement = sender.ports.sign_delivery(delivery_fields(sender, item.record, message.offer))
     info = transcript.record_info(sender.session, bound(sender), message.tid, message.offer)
     sealed = sender.ports.seal(

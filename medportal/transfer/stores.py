@@ -277,6 +277,15 @@ class SqlSenderStore(_Store):
                 with _lease_may_be_lost(record.tid):
                     outbox.renew(session, [_claim_of(record)], now, LEASE)
 
+    def stopped(self, records: Sequence[OutgoingRecord], now: datetime) -> frozenset[str]:
+        """Return which of these a rule stops now: their content is not to be sent any more."""
+        query = select(Outbox.tid).where(
+            Outbox.tid.in_([record.tid for record in records]),
+            blocks.stops(blocks.OF_THE_OUTBOX, now),
+        )
+        with self._reading() as session:
+            return frozenset(session.scalars(query))
+
     def standing(self, partner: str) -> tuple[HeldHead | None, Mark | None]:
         """Return the partner's head and receipt mark that we hold."""
         with self._reading() as session:
@@ -549,10 +558,7 @@ class SqlReceiverStore(_Store):
         with self._transaction() as session:
             # Asked again under the write lock: a revocation acts up to the last moment.
             good = [item for item in group if trusted.is_trusted(item[0].sender)]
-            # And so does a patient's rule: nothing is kept, and the next question is answered
-            # as if nobody were registered.
-            refused = {r.tid for r, _ in good if blocks.refuses(session, r.patient, r.sender, now)}
-            arrivals = [self._current(session, *i) for i in good if i[0].tid not in refused]
+            arrivals = [self._current(session, record, a, now) for record, a in good]
             registered = inbox.register(session, arrivals, now, self._sign)
             for arrival, registration in zip(arrivals, registered, strict=True):
                 _audit_arrival(session, arrival, registration, now)
@@ -561,21 +567,24 @@ class SqlReceiverStore(_Store):
             for arrival, each in zip(arrivals, registered, strict=True)
         }
         return [
-            receipts_of.get(
-                (r.sender, r.tid, r.digest),
-                ReceiverBusy(Code.INTERNAL)
-                if r.tid in refused
-                else Untrusted(Code.REVOKED_PARTNER),
-            )
+            receipts_of.get((r.sender, r.tid, r.digest), Untrusted(Code.REVOKED_PARTNER))
             for r, _ in group
         ]
 
-    def _current(self, session: Session, record: AcceptedRecord, arrival: Arrival) -> Arrival:
-        """Look the patient up again: between QUERY and commit, rules or patients may change."""
+    def _current(
+        self, session: Session, record: AcceptedRecord, arrival: Arrival, now: datetime
+    ) -> Arrival:
+        """Look the patient up again: between QUERY and commit, rules or patients may change.
+
+        A patient who takes nothing from this partner any more gets the answer of one who is not
+        there any more. What came stays sealed: intake files nothing as long as the rule stands,
+        whoever looks at it meanwhile.
+        """
+        refused = blocks.refuses(session, record.patient, record.sender, now)
         found = lookup(session, record.sender, record.key_id, record.pseudonym)
         if arrival.outcome is not Outcome.REGISTERED:
             return arrival
-        if isinstance(found, Hit) and found.patient_id == record.patient:
+        if isinstance(found, Hit) and found.patient_id == record.patient and not refused:
             return arrival
         return _held(arrival)
 

@@ -13,6 +13,8 @@ within a size and a time, and threads see whole requests only:
 4. Who goes away in the middle has asked for nothing: half a form reaches nobody.
 5. What asks for no path ("*", or nothing) is refused: addresses are made from paths.
 6. Header names with an underscore are left out: in WSGI they look like those with a hyphen.
+7. A long answer leaves part by part. Whoever takes no part for a while, or takes parts for
+   ever, is cut off: what is read for them (a transaction) must end some time.
 
 What is wrong is passed on (:data:`medportal.web.limits.TAKEN`), and the application makes the
 page. Nothing of the process's environment reaches a request.
@@ -25,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from threading import Lock
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -48,6 +51,9 @@ BODY_SECONDS = 15.0
 #: How much too long a body may be, and for how long it is heard, before it is cut off.
 DISCARDED_BYTES = 8 * 1024 * 1024
 DISCARD_SECONDS = 5.0
+#: How long one part of a long answer may take to leave, and how long all of them together.
+PART_SECONDS = 30.0
+STREAM_SECONDS = 30 * 60.0
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -58,6 +64,8 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class Stream:
     """A body that a view wants to have sent part by part, because it may be very long.
 
+    No part is empty.
+
     Each part is fetched in a thread that is free again while the part is sent. If fetching
     fails, the connection is broken off: half a file must not look like a whole one.
     """
@@ -65,18 +73,25 @@ class Stream:
     def __init__(self, parts: Iterator[bytes]) -> None:
         """Take the parts; they are asked for one after the other, never at once."""
         self._parts = parts
+        self._lock = Lock()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._parts)
+        with self._lock:
+            return next(self._parts)
 
     def close(self) -> None:
-        """Give up whatever the parts hold: a transaction, for one."""
+        """Give up whatever the parts hold: a transaction, for one.
+
+        Waits for a part that is being fetched: nobody may be left who does, but the thread
+        that fetches cannot be stopped.
+        """
         close = getattr(self._parts, "close", None)
         if close is not None:
-            close()
+            with self._lock:
+                close()
 
 
 class Gone(Exception):
@@ -139,13 +154,16 @@ class Gateway:
     async def _send_parts(self, stream: Stream, send: Send) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while (part := await loop.run_in_executor(self._pool, next, stream, None)) is not None:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with asyncio.timeout(STREAM_SECONDS):
+                while part := await loop.run_in_executor(self._pool, next, stream, b""):
+                    async with asyncio.timeout(PART_SECONDS):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
         except Exception as error:
             log.error("stream-broken-off", kinds=kinds(error), places=places(error))
             raise
         finally:
-            await loop.run_in_executor(self._pool, stream.close)
+            # Closed in any case, also if this is cancelled once more while it waits for that.
+            await asyncio.shield(loop.run_in_executor(self._pool, stream.close))
 
     async def _fill(self, environ: dict[str, Any], receive: Receive) -> None:
         """Put the body into ``environ``, or what is wrong with it. Raises ``Gone``."""

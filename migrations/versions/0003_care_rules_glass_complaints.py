@@ -27,7 +27,24 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("partner_block", schema=None) as batch_op:
         batch_op.create_index("ix_partner_block_patient", ["patient_id", "partner"], unique=False)
+        batch_op.create_index("ix_partner_block_until", ["until"], unique=False)
 
+    op.create_table(
+        "block_changes",
+        sa.Column("only", sa.Integer(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("only", name=op.f("pk_block_changes")),
+    )
+    op.create_table(
+        "partner_head_past",
+        sa.Column("partner", sa.String(length=31), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("lost_at", medportal.db.types.UTCDateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("partner", "day", name=op.f("pk_partner_head_past")),
+    )
     op.create_table(
         "partner_head_conflict",
         sa.Column("partner", sa.String(length=31), nullable=False),
@@ -113,6 +130,7 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_broken_glass_patient", ["patient_id", "staff_id", "until"], unique=False
         )
+        batch_op.create_index("ix_broken_glass_staff", ["staff_id", "until"], unique=False)
         batch_op.create_index(
             "ix_broken_glass_review", ["reviewed_at", "since", "id"], unique=False
         )
@@ -140,6 +158,23 @@ def upgrade() -> None:
         batch_op.create_index("ix_complaint_patient", ["patient_id", "made_at"], unique=False)
 
     op.create_table(
+        "details_change",
+        sa.Column("patient_id", medportal.db.types.Id(length=32), nullable=False),
+        sa.Column("id", medportal.db.types.Id(length=32), nullable=False),
+        sa.Column("number", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("birth_date", sa.Date(), nullable=False),
+        sa.Column("seen", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", medportal.db.types.UTCDateTime(timezone=True), nullable=False),
+        sa.Column("asked_by", medportal.db.types.Id(length=32), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["patient_id"],
+            ["patient.person_id"],
+            name=op.f("fk_details_change_patient_id_patient"),
+        ),
+        sa.PrimaryKeyConstraint("patient_id", name=op.f("pk_details_change")),
+    )
+    op.create_table(
         "patient_rule",
         sa.Column("id", medportal.db.types.Id(length=32), nullable=False),
         sa.Column("patient_id", medportal.db.types.Id(length=32), nullable=False),
@@ -162,6 +197,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("patient_rule", schema=None) as batch_op:
         batch_op.create_index("ix_patient_rule_patient", ["patient_id", "until"], unique=False)
+        batch_op.create_index("ix_patient_rule_whom", ["whom", "whom_id"], unique=False)
 
     op.create_table(
         "representative",
@@ -260,9 +296,11 @@ def downgrade() -> None:
 
     op.drop_table("representative")
     with op.batch_alter_table("patient_rule", schema=None) as batch_op:
+        batch_op.drop_index("ix_patient_rule_whom")
         batch_op.drop_index("ix_patient_rule_patient")
 
     op.drop_table("patient_rule")
+    op.drop_table("details_change")
     with op.batch_alter_table("complaint", schema=None) as batch_op:
         batch_op.drop_index("ix_complaint_patient")
         batch_op.drop_index("ix_complaint_open")
@@ -270,6 +308,7 @@ def downgrade() -> None:
     op.drop_table("complaint")
     with op.batch_alter_table("broken_glass", schema=None) as batch_op:
         batch_op.drop_index("ix_broken_glass_review")
+        batch_op.drop_index("ix_broken_glass_staff")
         batch_op.drop_index("ix_broken_glass_patient")
 
     op.drop_table("broken_glass")
@@ -283,9 +322,12 @@ def downgrade() -> None:
 
     op.drop_table("ward_team_member")
     with op.batch_alter_table("partner_block", schema=None) as batch_op:
+        batch_op.drop_index("ix_partner_block_until")
         batch_op.drop_index("ix_partner_block_patient")
 
+    op.drop_table("block_changes")
     op.drop_table("partner_block")
     op.drop_table("audit_statement")
     op.drop_table("partner_head_conflict")
+    op.drop_table("partner_head_past")
     # ### end Alembic commands ###

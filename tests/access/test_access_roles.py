@@ -306,3 +306,31 @@ def test_what_is_known_of_the_asker(tenants, now):
 def test_a_role_of_the_other_institution_gives_nothing(tenants, now):
     assert held_permissions(tenants["hospital"], identity(now, "responsible")) == {}
     assert held_permissions(tenants["laboratory"], identity(now, "doctor")) == {}
+
+
+def told(tenant, roles, withheld, now, rules):
+    """Return what somebody may do of whom these roles count, and those are withheld."""
+    who = replace(identity(now, *roles), withheld_roles=frozenset(withheld))
+    times = (AssignmentFacts(True, now - timedelta(days=1), None),)
+    facts = replace(
+        asker_facts(tenant, who),
+        patient=PatientFacts(PATIENT, True, False, times, rules=rules),
+        record=RecordFacts(RECORD, True, None, "laboratory"),
+    )
+    return decide(who, facts, now).permissions
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_to_withhold_a_role_never_gives_anything(tenants, now, effect):
+    """Whoever proves less is not past a rule about the role that is then withheld."""
+    hospital = tenants["hospital"]
+    for one, other in itertools.permutations(hospital.roles, 2):
+        for rules in ((), *((rule(now, Whom.ROLE, each, effect),) for each in (one, other))):
+            whole = told(hospital, {one, other}, (), now, rules)
+            assert told(hospital, {one}, {other}, now, rules) <= whole, (one, other, rules)
+
+
+def test_a_block_of_doctors_holds_for_a_nurse_whose_role_of_doctor_is_withheld(tenants, now):
+    rules = (rule(now, Whom.ROLE, "doctor", Effect.BLOCK),)
+    assert P.RECORD_READ in told(tenants["hospital"], {"nurse"}, (), now, rules)
+    assert P.RECORD_READ not in told(tenants["hospital"], {"nurse"}, {"doctor"}, now, rules)

@@ -27,8 +27,10 @@ from medportal.access.question import AccessFacts
 from medportal.access.wards import join, leave
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission
-from medportal.identity.models import Account, AccountStatus, RoleGrant
+from medportal.identity.models import Account, AccountStatus, Person, RoleGrant
 from medportal.identity.people import Profile, register_person
+from medportal.mail.kinds import MailKind
+from medportal.mail.models import OutgoingMail
 from medportal.patients.service import Registration, register_patient
 
 CARING = ("doctor", "nurse", "porter")
@@ -62,7 +64,7 @@ def reads(session, tenant, staff_id, patient_id, at):
     departments = departments_of(session, staff_id, at)
     facts = AccessFacts(
         held_permissions(tenant, who),
-        patient_facts(session, who, patient_id, departments),
+        patient_facts(session, who, patient_id, at, departments),
         departments=departments,
     )
     return decide(who, facts, at).allows(Permission.RECORD_READ)
@@ -148,7 +150,7 @@ def test_assigned_again_after_the_end(session, person, put, now):
     (carer,) = carers(session, patient, now + HOUR)
     assert (carer.assignment_id, carer.kind) == (again, CareKind.TEAM)
     facts = patient_facts(
-        session, Identity(doctor, "hospital", frozenset(), "s", now), patient
+        session, Identity(doctor, "hospital", frozenset(), "s", now), patient, now
     ).assignments
     assert sorted((a.treating, a.in_force(now + HOUR)) for a in facts) == [
         (False, True),
@@ -184,12 +186,12 @@ def test_who_is_suspended_is_not_offered(session, person):
 def test_facts_of_a_patient_who_does_not_exist(session, person, now):
     doctor = person("doctor")
     who = Identity(doctor, "hospital", frozenset({"doctor"}), "s", now)
-    missing = patient_facts(session, who, "0" * 32)
+    missing = patient_facts(session, who, "0" * 32, now)
     assert (missing.exists, missing.is_self, missing.assignments) == (False, False, ())
     # Somebody who is staff and no patient: neither are they their own patient here.
-    myself = patient_facts(session, who, doctor)
+    myself = patient_facts(session, who, doctor, now)
     assert (myself.exists, myself.is_self) == (False, True)
-    nobody = patient_facts(session, None, person("patient"))
+    nobody = patient_facts(session, None, person("patient"), now)
     assert (nobody.exists, nobody.is_self, nobody.assignments) == (True, False, ())
 
 
@@ -430,3 +432,14 @@ def test_somebody_with_two_roles_is_offered_once(session, person, now):
     session.add(RoleGrant(person_id=both, role="doctor", granted_at=now, granted_by=None))
     session.flush()
     assert [row[::2] for row in assignable_staff(session, CARING)] == [(both, "doctor")]
+
+
+@pytest.mark.parametrize("opens", [False, True], ids=["usual", "sensitive"])
+def test_a_patient_is_told_who_sees_sensitive_records(session, person, put, now, opens):
+    patient = person("patient")
+    session.execute(update(Person).where(Person.id == patient).values(email="ill@example.org"))
+    put(patient, person(), opens_sensitive=opens)
+    assign_team(session, patient_id=patient, ward="W", by=None, now=now, opens_sensitive=opens)
+    session.flush()
+    mails = session.scalars(select(OutgoingMail.kind).where(OutgoingMail.person_id == patient))
+    assert list(mails) == [MailKind.CARE_CHANGED] * 2 * opens

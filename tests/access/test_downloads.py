@@ -3,13 +3,20 @@
 import csv
 import json
 from io import StringIO
-from itertools import count, islice
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medportal.access.downloads import FORMULA, attachment, csv_pieces, json_pieces, safe_cell
+from medportal.access.downloads import (
+    CHUNK,
+    FORMULA,
+    attachment,
+    csv_pieces,
+    json_pieces,
+    safe_cell,
+)
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"))
 
@@ -62,6 +69,7 @@ def test_rows_are_made_when_they_are_sent():
     """A log without an end would do: nothing waits for the last row."""
     endless = ([str(number)] for number in count())
     answer = attachment(csv_pieces(["n"], endless), "text/csv", "n.csv")
-    first = list(islice(answer.app_iter, 3))
-    assert [piece.decode("utf-8-sig") for piece in first] == ['"n"\r\n', '"0"\r\n', '"1"\r\n']
+    first = next(answer.app_iter)
+    assert first.decode("utf-8-sig").startswith('"n"\r\n"0"\r\n"1"\r\n')
+    assert CHUNK <= len(first) < CHUNK + 100
     answer.app_iter.close()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from medportal.access.facts import departments_of, patient_facts, rules_of
+from medportal.access.facts import departments_of, patient_facts, patients_facts, rules_of
 from medportal.access.models import (
     BrokenGlass,
     CareAssignment,
@@ -43,12 +43,12 @@ def ruled(session, patient, now):
 
     def made(whom, whom_id, **more):
         values = {"effect": "block", "what": "everything", "what_id": "", "until": None, **more}
+        since = values.setdefault("since", now)
         row = PatientRule(
             id=new_id(),
             patient_id=patient,
             whom=whom,
             whom_id=whom_id,
-            since=now,
             made_at=now,
             made_by=patient,
             **values,
@@ -57,7 +57,7 @@ def ruled(session, patient, now):
         session.flush()
         until = values["until"]
         kind = (Effect(values["effect"]), Whom(whom), whom_id, What(values["what"]))
-        return Rule(row.id, *kind, values["what_id"], now, until)
+        return Rule(row.id, *kind, values["what_id"], since, until)
 
     return made
 
@@ -68,10 +68,12 @@ def test_the_rules_that_can_name_the_asker_and_no_others(session, patient, me, r
         ruled("department", "Cardiology", until=now + HOUR),
         ruled("role", "doctor"),
         ruled("institution", "hospital", what="record", what_id="d" * 32),
-        # A rule that is over is a fact as well: what is in force is decided with the rest.
-        ruled("person", me.person_id, until=now),
+        # One that is to come is a fact as well: what is in force is decided with the rest.
+        ruled("person", me.person_id, since=now + HOUR),
     }
     others = {
+        # What is over counts for nothing any more, and is not read.
+        ruled("person", me.person_id, until=now),
         ruled("person", new_id()),
         ruled("department", "Maternity"),
         ruled("role", "nurse"),
@@ -81,17 +83,19 @@ def test_the_rules_that_can_name_the_asker_and_no_others(session, patient, me, r
         ruled("person", "doctor"),
     }
     ended = ruled("person", me.person_id, ended_at=now, ended_by=patient)
-    assert set(patient_facts(session, me, patient, WARD).rules) == mine
+    assert set(patient_facts(session, me, patient, now, WARD).rules) == mine
     assert set(rules_of(session, patient)) == mine | others
     assert ended not in set(rules_of(session, patient))
-    assert {r.whom for r in patient_facts(session, me, patient).rules} == {
+    assert {r.whom for r in patient_facts(session, me, patient, now).rules} == {
         Whom.PERSON,
         Whom.ROLE,
         Whom.INSTITUTION,
     }
-    assert patient_facts(session, None, patient).rules == ()
+    assert patient_facts(session, None, patient, now).rules == ()
     elsewhere = replace(me, tenant_id="laboratory", roles=frozenset(), person_id=new_id())
-    assert {r.whom_id for r in patient_facts(session, elsewhere, patient).rules} == {"laboratory"}
+    assert {r.whom_id for r in patient_facts(session, elsewhere, patient, now).rules} == {
+        "laboratory"
+    }
 
 
 def test_assignments_of_oneself_and_of_ones_wards(session, person, patient, me, now):
@@ -111,10 +115,10 @@ def test_assignments_of_oneself_and_of_ones_wards(session, person, patient, me, 
     session.flush()
     own = AssignmentFacts(True, now, None, rows[0].id)
     team = AssignmentFacts(False, now, None, rows[1].id, opens_sensitive=True, team="Cardiology")
-    assert set(patient_facts(session, me, patient, WARD).assignments) == {own, team}
-    assert patient_facts(session, me, patient).assignments == (own,)
+    assert set(patient_facts(session, me, patient, now, WARD).assignments) == {own, team}
+    assert patient_facts(session, me, patient, now).assignments == (own,)
     # No identity is nobody's: rows of wards have no member of staff.
-    assert patient_facts(session, None, patient).assignments == ()
+    assert patient_facts(session, None, patient, now).assignments == ()
 
 
 def test_what_one_stands_for_and_what_one_broke(session, person, patient, me, now):
@@ -147,10 +151,10 @@ def test_what_one_stands_for_and_what_one_broke(session, person, patient, me, no
             )
         )
     session.flush()
-    facts = patient_facts(session, me, patient)
+    facts = patient_facts(session, me, patient, now)
     assert facts.represents == (Term(now, None),)
     assert facts.glass == (GlassFacts(me.person_id, now, now + HOUR),)
-    nobody = patient_facts(session, None, patient)
+    nobody = patient_facts(session, None, patient, now)
     assert (nobody.represents, nobody.glass) == ((), ())
 
 
@@ -169,7 +173,7 @@ def test_the_wards_of_a_moment(session, me, now):
     assert departments_of(session, "", now) == frozenset()
 
 
-def test_a_patient_who_is_not_there_takes_the_same_questions(session, patient, me, ruled):
+def test_a_patient_who_is_not_there_takes_the_same_questions(session, patient, me, ruled, now):
     ruled("role", "nurse")
     asked = []
     engine = session.get_bind()
@@ -179,13 +183,48 @@ def test_a_patient_who_is_not_there_takes_the_same_questions(session, patient, m
 
     event.listen(engine, "before_cursor_execute", note)
     try:
-        found = patient_facts(session, me, patient, WARD)
+        found = patient_facts(session, me, patient, now, WARD)
         there = list(asked)
         asked.clear()
-        absent = patient_facts(session, me, "0" * 32, WARD)
+        absent = patient_facts(session, me, "0" * 32, now, WARD)
     finally:
         event.remove(engine, "before_cursor_execute", note)
     assert there
     assert there == asked
     assert absent == PatientFacts("0" * 32, exists=False)
     assert found == PatientFacts(patient, exists=True)
+
+
+def test_a_rule_about_a_role_that_is_withheld_is_read(session, patient, me, ruled, now):
+    about = ruled("role", "nurse")
+    weak = replace(me, withheld_roles=frozenset({"nurse"}))
+    assert patient_facts(session, me, patient, now).rules == ()
+    assert patient_facts(session, weak, patient, now).rules == (about,)
+
+
+def test_a_page_of_patients_takes_as_many_questions_as_one(session, person, me, now):
+    patients = [person("patient") for _ in range(6)]
+    session.flush()
+    for each in patients[:3]:
+        session.add(
+            CareAssignment(
+                id=new_id(), patient_id=each, staff_id=me.person_id, kind="team", since=now
+            )
+        )
+    session.flush()
+    asked = []
+    engine = session.get_bind()
+
+    def note(_connection, _cursor, statement, *_rest):
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        page = patients_facts(session, me, [*patients, "0" * 32], now, WARD)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert len(asked) == 5
+    assert page == {
+        each: patient_facts(session, me, each, now, WARD) for each in [*patients, "0" * 32]
+    }
+    assert [bool(page[each].assignments) for each in patients] == [True] * 3 + [False] * 3

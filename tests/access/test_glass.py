@@ -63,7 +63,7 @@ def allows(session, tenant, staff, patient, at, permission=Permission.RECORD_REA
     who = Identity(staff, tenant.id, frozenset({"doctor"}), "s", at)
     record = None if category is None else RecordFacts("1" * 32, True, None, category)
     facts = replace(
-        asker_facts(tenant, who), patient=patient_facts(session, who, patient), record=record
+        asker_facts(tenant, who), patient=patient_facts(session, who, patient, at), record=record
     )
     return decide(who, facts, at).allows(permission)
 

@@ -9,7 +9,7 @@ import pytest
 from medportal.access.decisions import decide
 from medportal.access.errors import NotPermitted
 from medportal.access.grants import Grant, mint
-from medportal.access.question import AccessFacts, PatientFacts, RecordFacts
+from medportal.access.question import AccessFacts, AssignmentFacts, PatientFacts, RecordFacts
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission, Reach
 from medportal.core.reasons import Reason
@@ -39,6 +39,13 @@ def test_minting(asker, decision, now):
     assert mint(asker, decision, Permission.RECORD_READ, PATIENT, now).record_id is None
 
 
+def test_a_grant_says_on_what_it_rests(asker, now):
+    held = {Permission.RECORD_READ: frozenset({Reach.ASSIGNED})}
+    care = AssignmentFacts(False, now, None, "as1")
+    decision = decide(asker, AccessFacts(held, PatientFacts(PATIENT, True, False, (care,))), now)
+    assert mint(asker, decision, Permission.RECORD_READ, PATIENT, now).basis == "as1"
+
+
 def test_what_the_decision_does_not_give_is_not_minted(asker, decision, now):
     for permission in set(Permission) - set(decision.permissions):
         with pytest.raises(NotPermitted):
@@ -53,9 +60,9 @@ def test_nobody_gets_no_grant(decision, now):
 @pytest.mark.parametrize("by", [None, object(), True, "mint"])
 def test_a_grant_cannot_be_constructed(asker, now, by):
     with pytest.raises(NotPermitted):
-        Grant(asker, Permission.RECORD_READ, PATIENT, None, (Reason.ROLE_ANY,), now, by)
+        Grant(asker, Permission.RECORD_READ, PATIENT, None, (Reason.ROLE_ANY,), None, now, by)
     with pytest.raises(NotPermitted):
-        Grant(asker, Permission.RECORD_READ, PATIENT, None, (Reason.ROLE_ANY,), now)
+        Grant(asker, Permission.RECORD_READ, PATIENT, None, (Reason.ROLE_ANY,), None, now)
 
 
 def test_a_grant_cannot_be_changed(asker, decision, now):
@@ -79,7 +86,7 @@ def test_how_a_grant_is_minted_does_not_show(asker, decision, now):
 
 def test_who_has_to_prove_who_they_are_first_gets_no_grant_until_then(asker, now):
     """A sensitive record, looked at from elsewhere: the session alone is not enough."""
-    genetics = RecordFacts("d" * 32, True, None, "genetics")
+    genetics = RecordFacts("d" * 32, True, None, "genetics", "hospital")
     facts = AccessFacts(HELD, PatientFacts(PATIENT, True), genetics, fresh_for=timedelta(minutes=9))
 
     def minted(who):

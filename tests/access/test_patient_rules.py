@@ -54,11 +54,11 @@ def test_a_rule_counts_from_now_until_it_is_ended(session, vault, person, make, 
     saved = make(patient, note="Because")
     (rule,) = rules_of(session, patient)
     assert rule == saved.rule and rule.since == now and rule.in_force(now)
-    listed = patient_rules.rules(session, vault, patient, now)
+    listed = patient_rules.rules(session, vault, patient, patient, now)
     assert [(one.rule, one.note) for one in listed.in_force] == [(rule, "Because")]
     ended = patient_rules.end(session, patient, rule.id, by=patient, now=now + DAY)
     assert ended.rule.id == rule.id and rules_of(session, patient) == ()
-    listed = patient_rules.rules(session, vault, patient, now + DAY)
+    listed = patient_rules.rules(session, vault, patient, patient, now + DAY)
     assert (listed.in_force, [one.ended_at for one in listed.over]) == ((), [now + DAY])
 
 
@@ -130,7 +130,7 @@ def test_only_a_standing_rule_of_this_patient_is_ended_or_changed(
         patient_rules.end(session, patient, rule_id, by=patient, now=now)
     with pytest.raises(RuleRefused, match="ended-already"):
         patient_rules.change(session, vault, patient, rule_id, wish(), by=patient, now=now)
-    assert patient_rules.find(session, vault, patient, rule_id, now) is None
+    assert patient_rules.find(session, vault, patient, rule_id, patient, now) is None
     assert [rule.id for rule in rules_of(session, other)] == [made["another's"]]
 
 
@@ -139,7 +139,7 @@ def test_what_is_over_is_listed_by_itself_and_not_for_ever(session, vault, perso
     for number in range(PAST + 3):
         make(patient, whom=Whom.DEPARTMENT, whom_id=f"Ward {number}", until=now + DAY)
     coming = make(patient, since=now + 3 * DAY).rule
-    listed = patient_rules.rules(session, vault, patient, now + 2 * DAY)
+    listed = patient_rules.rules(session, vault, patient, patient, now + 2 * DAY)
     assert (len(listed.over), listed.in_force) == (PAST, ())
     assert [one.rule for one in listed.to_come] == [coming]
 
@@ -151,7 +151,9 @@ def test_a_note_opens_for_its_rule_and_patient_only(session, vault, person, make
     rows = [session.get(PatientRule, saved.rule.id) for saved in (mine, other)]
     rows[0].note, rows[1].note = rows[1].note, rows[0].note
     session.flush()
-    notes = [one.note for one in patient_rules.rules(session, vault, patient, now).in_force]
+    notes = [
+        one.note for one in patient_rules.rules(session, vault, patient, patient, now).in_force
+    ]
     assert notes == [None, None]
     assert make(person("patient")).commitment == ""
 
@@ -218,3 +220,33 @@ def test_two_forms_at_once_make_one_rule(engine, vault, now):
             select(func.count()).select_from(PatientRule).where(PatientRule.patient_id == patient)
         )
     assert (count, refused) == (1, ["there-already"])
+
+
+@pytest.mark.parametrize("whom", ["mother", "nurse"])
+def test_what_the_patient_made_is_not_a_representatives_to_end(session, vault, person, now, whom):
+    patient, mother = person("patient"), person("representative")
+    named = {"whom": Whom.PERSON, "whom_id": mother} if whom == "mother" else {}
+    rule = patient_rules.make(
+        session, vault, patient, wish(note="Why", **named), by=patient, now=now
+    ).rule
+    (listed,) = patient_rules.rules(session, vault, patient, mother, now).in_force
+    assert (listed.note, listed.may_change) == ("", False)
+    assert not patient_rules.may_change(session, patient, rule.id, mother)
+    with pytest.raises(RuleRefused):
+        patient_rules.end(session, patient, rule.id, by=mother, now=now)
+    assert patient_rules.may_change(session, patient, rule.id, patient)
+
+
+def test_nobody_makes_a_rule_about_themselves_for_somebody_else(session, vault, person, now):
+    patient, mother, father = person("patient"), person("representative"), person("representative")
+
+    def make(whom_id):
+        made = wish(effect=Effect.ALLOW, whom=Whom.PERSON, whom_id=whom_id)
+        return patient_rules.make(session, vault, patient, made, by=mother, now=now)
+
+    with pytest.raises(RuleRefused, match="names-oneself"):
+        make(mother)
+    rule = make(father).rule
+    # The one who made it may change it; the one whom it names may not.
+    assert patient_rules.may_change(session, patient, rule.id, mother)
+    assert not patient_rules.may_change(session, patient, rule.id, father)

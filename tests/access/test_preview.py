@@ -19,6 +19,8 @@ from medportal.access.models import (
 from medportal.access.preview import Opens
 from medportal.access.question import RecordFacts
 from medportal.access.rules import Effect, Rule, What, Whom
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
 from medportal.core.categories import ORDINARY, Category
 from medportal.core.identity import Identity
 from medportal.core.ids import new_id
@@ -130,7 +132,7 @@ def really(session, tenant, ids, name, now):
     departments = departments_of(session, ids[name], now)
     facts = replace(
         asker_facts(tenant, who),
-        patient=patient_facts(session, who, ids["patient"], departments),
+        patient=patient_facts(session, who, ids["patient"], now, departments),
         departments=departments,
     )
     categories = set()
@@ -319,5 +321,47 @@ def test_who_is_offered_by_name(session, tenants, house, now):
     ids=range(10),
 )
 def test_a_name_is_found_whole_or_not_at_all(session, tenants, house, typed, found):
-    people = rule_choices.named_exactly(session, tenants["hospital"], typed, house["patient"])
+    people = rule_choices.named_exactly(session, tenants["hospital"], typed, {house["patient"]})
     assert [one.person_id for one in people] == [house[name] for name in found]
+
+
+def test_people_who_are_not_written_out_are_counted_and_not_rows(
+    session, tenants, house, person, now, monkeypatch
+):
+    for _ in range(5):
+        person("ward_clerk", "One of many")
+    tenant = tenants["hospital"]
+    loaded = preview.load(session, tenant, house["patient"], now)
+    things = preview.things_of(What.EVERYTHING, "", None)
+    everybody = preview.today(loaded, things, now)
+    monkeypatch.setattr(preview, "MOST_NAMES", len(everybody.readers) - 1)
+    # The clerks are the last row, of six people.
+    assert preview.today(loaded, things, now).unnamed == 6
+    new = Rule(new_id(), Effect.BLOCK, Whom.ROLE, "nurse", What.EVERYTHING, "", now, None)
+    monkeypatch.setattr(preview, "MOST_NAMES", 1)
+    assert preview.changes(loaded, things, new=new, now=now).unnamed == 2
+
+
+def test_staff_to_whom_nothing_opens_are_not_even_loaded(session, tenants, house, person, now):
+    many = {person("nurse", "One of many") for _ in range(5)}
+    tenant, patient = tenants["hospital"], house["patient"]
+    assert not many & set(preview.load(session, tenant, patient, now).people)
+    new = Rule(new_id(), Effect.ALLOW, Whom.ROLE, "nurse", What.EVERYTHING, "", now, None)
+    assert many <= set(preview.load(session, tenant, patient, now, besides=[new]).people)
+
+
+def test_the_care_team_comes_before_who_looked_and_of_these_the_newest(
+    session, tenants, house, person, now, monkeypatch
+):
+    tenant, patient = tenants["hospital"], house["patient"]
+    looked = [person("doctor", f"A looker {number}") for number in range(4)]
+    for minutes, who in enumerate(looked):
+        at = now - timedelta(minutes=minutes)
+        append(session, Event.create(Action.PATIENT_VIEWED, now=at, actor=who, patient=patient))
+    session.flush()
+    known = [one.person_id for one in rule_choices.known_people(session, tenant, patient, now)]
+    assert known[-4:] == looked and house["treating"] in known[:-4]
+    monkeypatch.setattr(rule_choices, "MOST_OFFERED", len(known) - 2)
+    monkeypatch.setattr(rule_choices, "NEWEST_EVENTS", 3)
+    fewer = [one.person_id for one in rule_choices.known_people(session, tenant, patient, now)]
+    assert fewer == known[:-2]

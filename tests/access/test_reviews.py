@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from medportal.access import reviews
 from medportal.access.errors import ReviewRefused
@@ -16,8 +16,11 @@ from medportal.access.models import (
     WardTeamMember,
 )
 from medportal.access.reviews import Surroundings, Told
+from medportal.audit import store
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event, Outcome
+from medportal.audit.models import AuditEvent
+from medportal.audit.statements import Checkpoint, SignedStatement
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
 from medportal.vault.keyring import TenantKeyring, new_key
@@ -334,3 +337,37 @@ def test_ended_sooner_can_be_reviewed_sooner(session, vault, person, smash, now)
 
 def test_no_review_by_an_id_that_names_none(session):
     assert reviews.find(session, "0" * 32) is None
+
+
+def pruned(session, at, size=1):
+    """Leave what is left of a log whose first events were forgotten: a checkpoint, and the next."""
+    checkpoint = Checkpoint("hospital", size, bytes(32), at)
+    store.add_statement(session, SignedStatement(checkpoint, ()))
+    event = Event.create(Action.SIGN_IN, now=at)
+    append(session, event)
+    session.flush()
+    session.execute(update(AuditEvent).where(AuditEvent.id == event.id).values(sequence=size))
+
+
+def test_words_whose_event_was_forgotten_raise_no_alarm(session, vault, person, smash, now):
+    step, later = smash(person("patient"), person()), smash(person("patient"), person(), now + HOUR)
+    session.execute(delete(AuditEvent).where(AuditEvent.action == Action.GLASS_BROKEN))
+    stated = [Told(WORDS, matches=False)] * 2
+    found = [reviews.find(session, each) for each in (step, later)]
+    assert [reviews.stated(session, vault, each) for each in found] == stated
+    pruned(session, now + MINUTE)
+    # What should be in the part of the log that is kept, and is not, was taken away.
+    stated[0] = Told(WORDS, matches=False, is_pruned=True)
+    assert [reviews.stated(session, vault, each) for each in found] == stated
+
+
+def test_what_was_closed_pages_by_key(session, vault, person, smash, now):
+    officer = person("privacy_officer")
+    steps = [smash(person("patient"), person()) for _one in range(3)]
+    for number, step in enumerate(steps):
+        close(session, vault, step, officer, now + HOUR + number * MINUTE)
+    first = reviews.closed(session, 2)
+    key = reviews.closed_key(session, first[-1].id)
+    rest = reviews.closed(session, 2, after=key)
+    assert [r.id for r in [*first, *rest]] == list(reversed(steps))
+    assert reviews.closed_key(session, smash(person("patient"), person())) is None

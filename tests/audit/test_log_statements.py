@@ -39,7 +39,7 @@ from medportal.core.errors import MedportalError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
-RESTORE = Restore("hospital", 4, 10, bytes(32), NOW)
+RESTORE = Restore("hospital", 4, bytes(32), 10, bytes(32), NOW)
 CHECKPOINT = Checkpoint("hospital", 4, bytes(32), NOW)
 Maker = Callable[..., Event]
 
@@ -129,6 +129,8 @@ def test_a_statement_is_read_back_and_every_byte_of_it_counts(
         {"kept": "4"},
         {"kept": 10},
         {"lost_size": 4},
+        {"kept_root": b"short"},
+        {"kept_root": None},
         {"lost_root": b"short"},
         {"lost_root": None},
         {"at": "now"},
@@ -178,7 +180,7 @@ def test_a_statement_of_another_institution_is_refused(signer: HeadSigner, autho
 def test_after_a_restore_the_sequencer_waits_until_it_is_declared(
     log: Engine, signer: HeadSigner, authority: Any, make_event: Maker
 ) -> None:
-    (pinned,) = heads_of(log, 10)
+    seven, pinned = heads_of(log, 7, 10)
     restore_to(log, 7)
     with Session(log) as session, session.begin():
         append(session, make_event(50))
@@ -186,7 +188,7 @@ def test_after_a_restore_the_sequencer_waits_until_it_is_declared(
         sequence(session, signer, NOW, pinned=pinned.head)
     with Session(log) as session, session.begin():
         said, newest = declare_restore(session, signer, pinned.head, LATER)
-    assert said.statement == Restore("hospital", 7, 10, pinned.head.root, LATER)
+    assert said.statement == Restore("hospital", 7, seven.head.root, 10, pinned.head.root, LATER)
     # The waiting event and the one about the restore are under a head at once.
     assert newest.head.size == 9
     grown = grow(log, signer, make_event, range(60, 63))
@@ -268,6 +270,97 @@ def test_a_restore_into_nothing(log: Engine, signer: HeadSigner, authority: Any)
     declared(log, signer, ten)
     report = check(log, authority, (ten,))
     assert report.ok and report.size == 1 and report.restores[0].kept == 0
+
+
+def resigned(log: Engine, signer: HeadSigner, **changes: Any) -> None:
+    """Put a statement in place of the one there is, signed by the institution itself."""
+    with Session(log) as session, session.begin():
+        (said,) = store.statements(session)
+        assert said is not None
+        forge(session, sign_statement(signer, replace(said.statement, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"kept": 0, "kept_root": merkle.EMPTY_ROOT, "lost_size": 4000}, Kind.BAD_STATEMENT),
+        ({"lost_size": 4000}, Kind.BAD_STATEMENT),
+        ({"lost_root": bytes(32)}, Kind.BAD_STATEMENT),
+        ({"kept": 3}, Kind.REWRITTEN),
+        ({"kept_root": bytes(32)}, Kind.REWRITTEN),
+        ({"kept": 0}, Kind.REWRITTEN),
+    ],
+    ids=["everything", "more", "another-loss", "fewer", "another-tree", "nothing"],
+)
+def test_a_restore_is_believed_only_beside_its_event_and_on_its_tree(
+    log: Engine,
+    signer: HeadSigner,
+    authority: Any,
+    make_event: Maker,
+    changes: dict[str, Any],
+    kind: Kind,
+) -> None:
+    (ten,) = heads_of(log, 10)
+    restore_to(log, 4)
+    declared(log, signer, ten)
+    grow(log, signer, make_event, range(60, 63))
+    assert check(log, authority).ok
+    resigned(log, signer, **changes)
+    finding = check(log, authority, (ten,)).finding
+    assert finding is not None and finding.kind is kind
+
+
+def test_an_event_that_comes_before_what_was_kept_tells_of_no_restore(
+    log: Engine, signer: HeadSigner, authority: Any
+) -> None:
+    """Somebody wrote the event into a log first, and fits a later restore to it."""
+    later = Head("hospital", 99, bytes(32), NOW)
+    details = Restore("hospital", 11, bytes(32), 99, bytes(32), NOW).details
+    with Session(log) as session, session.begin():
+        append(session, Event.create(Action.RESTORED, now=NOW, details=details))
+        sequence(session, signer, NOW)
+        said = Restore("hospital", 11, store.frontier(session, 11).root(), 99, bytes(32), LATER)
+        forge(session, sign_statement(signer, said))
+    finding = check(log, authority, (signer.sign(later),)).finding
+    assert finding is not None and finding.kind is Kind.BAD_STATEMENT
+
+
+def test_a_restore_beyond_the_log_is_no_excuse(
+    log: Engine, signer: HeadSigner, authority: Any
+) -> None:
+    with Session(log) as session, session.begin():
+        forge(session, sign_statement(signer, replace(RESTORE, kept=50, lost_size=60)))
+    finding = check(log, authority).finding
+    assert finding is not None and (finding.kind, finding.sequence) == (Kind.BAD_STATEMENT, 10)
+
+
+def test_a_head_signed_after_the_restore_is_no_lost_one(
+    log: Engine, signer: HeadSigner, authority: Any
+) -> None:
+    (ten,) = heads_of(log, 10)
+    restore_to(log, 4)
+    declared(log, signer, ten)
+    fork = signer.sign(Head("hospital", 7, bytes(32), LATER + timedelta(seconds=1)))
+    finding = check(log, authority, (ten, fork)).finding
+    assert finding is not None and finding.kind is Kind.TRUNCATED
+    excused = check(log, authority, (ten,))
+    assert excused.ok and excused.is_excused and not check(log, authority).is_excused
+
+
+def test_pruning_keeps_the_event_that_tells_of_a_restore(
+    log: Engine, signer: HeadSigner, authority: Any, make_event: Maker
+) -> None:
+    (ten,) = heads_of(log, 10)
+    restore_to(log, 4)
+    with Session(log) as session, session.begin():
+        declare_restore(session, signer, ten.head, NOW + timedelta(minutes=20))
+    grow(log, signer, make_event, range(3000, 3003))
+    grow(log, signer, make_event, range(6000, 6003))
+    assert pruned(log, signer, 5000).size == 8
+    report = check(log, authority, (ten,))
+    assert report.is_excused and report.forgotten == 8
+    with pytest.raises(NothingToPrune):
+        pruned(log, signer, 5000)
 
 
 # Pruning.

@@ -15,7 +15,7 @@ from medportal.core.ids import new_id
 from medportal.delivery import blocks, inbox, outbox
 from medportal.delivery.blocks import Block, BlockEffect, BlockScope
 from medportal.delivery.errors import LostLease
-from medportal.delivery.models import Outbox, PartnerBlock
+from medportal.delivery.models import Outbox
 from medportal.delivery.outbox import LEASE, Outgoing, ReceiptFacts
 from medportal.delivery.states import DeliveryReason, DeliveryState, Outcome
 from medportal.tenancy.engines import make_engine
@@ -310,13 +310,21 @@ def test_what_was_taken_before_a_rule_waits_for_its_end_unfiled(
 
 
 def test_the_token_differs_when_a_rule_comes_or_goes(begin: Begin, clock: Any) -> None:
+    first, other = block(clock), block(clock, until=clock.now)
+    steps = [
+        lambda session: None,
+        lambda session: blocks.put(session, first),
+        # One ends while another is made: as many as before, and not the same.
+        lambda session: (blocks.drop(session, first.rule_id), blocks.put(session, other)),
+        lambda session: blocks.forget_expired(session, clock.now),
+    ]
     tokens = []
-    for change in (None, block(clock), "drop"):
+    for step in steps:
         with begin.begin() as session:
-            if isinstance(change, Block):
-                blocks.put(session, change)
-            elif change == "drop":
-                session.query(PartnerBlock).delete()
-        with begin.begin() as session:
+            step(session)
             tokens.append(blocks.state_of_blocks(session))
-    assert tokens[0] == tokens[2] != tokens[1]
+    assert len(set(tokens)) == len(steps)
+    with begin.begin() as session:
+        blocks.drop(session, first.rule_id)
+        assert blocks.forget_expired(session, clock.now) == []
+        assert blocks.state_of_blocks(session) == tokens[-1]

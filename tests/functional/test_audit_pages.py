@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent as FhirAuditEvent
 from functional_helpers import page_text
+from log_helpers import Someone
 from sqlalchemy import select, update
 
+from medportal.audit.append import append
 from medportal.audit.events import Action, Event, Outcome
 from medportal.audit.lines import verify_lines
 from medportal.audit.models import AuditEvent
@@ -170,6 +172,29 @@ def test_filters_fit_together_and_pages_join(portal):
     assert "No event fits" in page_text(nothing)
 
 
+def test_each_patient_whom_a_page_names_is_told(portal):
+    people = [Someone(portal), Someone(portal), Someone(portal)]
+    for someone in people[:2]:
+        someone.note()
+    # An account's deeds name whose account it is as what they are about.
+    event = Event.create(Action.PERSON_VIEWED, now=utcnow(), object=people[2].id)
+    with portal.session("hospital") as session, session.begin():
+        append(session, event)
+    page = portal.signed_in("auditor").get("/audit")
+    assert len(page.html.select("tbody tr")) > 3
+    for someone in people:
+        (told,) = [each for each in someone.events() if each.action is Action.AUDIT_VIEWED]
+        assert told.actor == portal.person("auditor") and told.details["list"] == "audit-log"
+
+
+def test_an_export_says_in_codes_what_was_picked_out(portal):
+    export(portal.signed_in("auditor"), "fhir", "?action=sign-in&outcome=allowed&until=2999-12-31")
+    details = last(portal, Action.AUDIT_EXPORTED).details
+    assert {"action": "sign-in", "outcome": "allowed", "until": "2999-12-31"}.items() <= (
+        details.items()
+    )
+
+
 def test_filters_are_kept_by_the_small_form(portal):
     seen_record(portal)
     auditor = portal.signed_in("auditor")
@@ -182,8 +207,6 @@ def test_filters_are_kept_by_the_small_form(portal):
 
 def test_processes_and_partners_can_be_asked_for(portal):
     with portal.session("hospital") as session, session.begin():
-        from medportal.audit.append import append
-
         append(
             session,
             Event.create(

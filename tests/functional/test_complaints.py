@@ -12,8 +12,10 @@ from sqlalchemy import delete, select, update
 
 from medportal.access import complaints
 from medportal.access.models import Complaint, Representative
+from medportal.access.views import access_log
 from medportal.access.views import complaints as views
 from medportal.audit.events import Action, Outcome
+from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
@@ -106,6 +108,42 @@ def test_from_a_doubt_to_its_answer(portal, patient, officer):
     again = shown.click("Question of Quitéria Velho")
     assert ANSWER in page_text(again) and "Olga Officer" in page_text(again)
     assert "form" not in again.forms
+
+
+def test_an_answer_outlives_the_entry_that_it_is_about(portal, patient, officer):
+    """The log forgets what is older than it is kept; what was asked and answered stays."""
+    reply(officer.signed_in(), asked(patient))
+    with patient.session() as session, session.begin():
+        session.execute(delete(AuditEvent).where(AuditEvent.id == patient.entry.id))
+    browser = patient.browser()
+    page = browser.get(patient.path).click("Asked on")
+    text = page_text(page)
+    assert "The entry is not in the log any more" in text
+    assert WRONG in text and ANSWER in text and "form" not in page.forms
+    assert send(browser, page_of(patient), text=WRONG).status_int == 404
+    # To others it is as if there had been nothing.
+    stranger = Someone(portal)
+    path = page_of(patient).replace(patient.id, stranger.id)
+    assert stranger.browser().get(path, expect_errors=True).status_int == 404
+
+
+def test_all_questions_can_be_reached(portal, patient, monkeypatch):
+    monkeypatch.setattr(access_log, "QUESTIONS", 2)
+    browser, found = patient.browser(), []
+    for entry in (patient.note() for _one in range(5)):
+        ask(patient, entry=entry, browser=browser)
+    page = browser.get(patient.path)
+    while True:
+        listed = page.html.find("h2", string="Your questions").find_next("ul")
+        found += [link["href"] for link in listed.select("a")]
+        if "Further questions" not in page.text:
+            break
+        page = page.click("Further questions")
+    assert len(found) == len(set(found)) == 5
+    stranger = Someone(portal)
+    for question in (kept(patient)[0].id, NOBODY, "", "%27"):
+        path = f"{stranger.path}?questions={question}"
+        assert stranger.browser().get(path, expect_errors=True).status_int == 404
 
 
 def test_who_is_not_content_asks_again(patient, officer):

@@ -111,6 +111,16 @@ def test_a_night_with_many_emergencies_is_no_search(portal, clock, doctor, brows
         assert smash(browser, person).location.endswith(person.path)
 
 
+def test_one_emergency_makes_no_search_good(portal, clock, doctor, browser):
+    """Only the hit on the patient whose glass was broken is forgotten."""
+    people = [fall_ill(portal, clock) for _one in range(6)]
+    for person in people[:5]:
+        seek(browser, person.number)
+    smash(browser, people[0])
+    assert seek(browser, people[5].number).status_int == 303
+    assert seek(browser, people[5].number).status_int == 429
+
+
 def test_breaking_does_not_make_up_for_misses(portal, ill, browser):
     for _try in range(5):
         seek(browser, "98989898")

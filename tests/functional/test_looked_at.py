@@ -167,6 +167,22 @@ def test_looking_is_an_event(portal, suspect, auditor):
         assert event.actor == portal.person("auditor") and event.reasons == ("role-any",)
 
 
+@pytest.mark.parametrize(
+    ("query", "action"),
+    [("", Action.OVERSIGHT_VIEWED), ("?format=csv", Action.AUDIT_EXPORTED)],
+    ids=["page", "table"],
+)
+def test_each_patient_who_is_named_is_told(portal, suspect, auditor, query, action):
+    people = [Someone(portal, name=name) for name in ("Ana Alva", "Rui Roda")]
+    for someone in people:
+        did(suspect, someone)
+    auditor.get(path_of(suspect) + query)
+    for someone in people:
+        (event,) = [e for e in someone.events() if e.action is action]
+        assert event.actor == portal.person("auditor")
+        assert event.object is None and event.details["roles"] == "auditor"
+
+
 @pytest.mark.parametrize("query", ["", "?format=csv"])
 def test_no_event_no_look(portal, suspect, auditor, monkeypatch, query):
     did(suspect, Someone(portal, name="Ana Alva"))

@@ -3,15 +3,15 @@
 from datetime import date
 
 import pytest
-from care_helpers import new_patient
+from care_helpers import new_patient, new_staff
 from functional_helpers import page_text
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
-from medportal.identity.models import Person, RoleGrant
+from medportal.identity.models import Person, PersonIdentifier, RoleGrant
 from medportal.mail.models import OutgoingMail
-from medportal.patients.models import Patient
+from medportal.patients.models import DetailsChange, Patient
 from medportal.patients.partner_index import lookup
 from medportal.patients.pseudonyms import demographic_tag, pseudonym, same_tag
 from medportal.patients.service import destinations
@@ -57,26 +57,110 @@ def test_the_form_shows_what_is_known(portal):
     assert "email" not in form.fields
 
 
-def test_another_number_and_name_are_what_partners_find(portal):
+@pytest.fixture(scope="module")
+def second_clerk(portal):
+    return new_staff(portal, "ward_clerk", "Second clerk")[1]
+
+
+def decide(browser, patient, deed):
+    """Press a button of what waits; return the answer, ``None`` if there is no such button."""
+    page = browser.get(f"/patients/{patient}/details")
+    found = [f["action"] for f in page.html.find_all("form") if f["action"].endswith(deed)]
+    return browser.post(found[0], {}, expect_errors=True) if found else None
+
+
+def mails_to(portal, patient):
+    with portal.session("hospital") as session:
+        return session.scalars(
+            select(OutgoingMail.kind)
+            .where(OutgoingMail.person_id == patient)
+            .order_by(OutgoingMail.created_at, OutgoingMail.kind)
+        ).all()
+
+
+def test_another_number_and_name_are_what_partners_find(portal, second_clerk):
     patient = new_patient(portal, "Wrong Name", number=FIRST, email="w@example.org")
     clerk = portal.signed_in("ward_clerk")
     assert found_by(portal, FIRST).patient_id == patient
-    answer = send(details_of(clerk, patient), number=SECOND, name="Right Náme", year="1952")
+    wanted = {"number": SECOND, "name": "Right Náme", "year": "1952", "city": "Faro"}
+    answer = send(details_of(clerk, patient), **wanted)
     assert answer.status_int == 303, page_text(answer)
+    # Until a second person agrees it is asked for, and the patient told of it.
+    assert found_by(portal, FIRST).patient_id == patient and found_by(portal, SECOND) is None
+    with portal.session("hospital") as session:
+        person = session.get(Person, patient)
+        assert (person.name, person.city) == ("Wrong Name", "Faro")
+        asked = session.get(DetailsChange, patient).id
+    assert mails_to(portal, patient) == ["details-asked"]
+    assert decide(clerk, patient, "agree") is None
+    clerk.post(f"/patients/{patient}/details/{asked}/agree", {}, status=303)
+    assert found_by(portal, SECOND) is None
+    shown = page_text(second_clerk.get(f"/patients/{patient}/details"))
+    assert FIRST in shown and SECOND in shown and "Right Náme" in shown
+    assert decide(second_clerk, patient, "agree").status_int == 303
     assert found_by(portal, FIRST) is None
     hit = found_by(portal, SECOND)
     (key,) = portal.keys("hospital").partner_keys()
     assert hit.patient_id == patient
     assert same_tag(hit.tag, demographic_tag(key.key, "Right Náme", date(1952, 4, 5)))
-    (event,) = events_of(portal, patient, "patient-changed")
-    assert b"birth_date,name,number" in event.body
+    events = events_of(portal, patient, "patient-changed")
+    events += events_of(portal, patient, "patient-change-asked")
+    assert any(b"birth_date,name,number" in e.body for e in events)
+    assert sorted(e.outcome for e in events) == ["allowed", "allowed", "allowed", "denied"]
     for personal in (FIRST, SECOND, "Right", "Wrong"):
-        assert personal.encode() not in event.body
+        assert not any(personal.encode() in e.body for e in events)
+    assert mails_to(portal, patient) == ["details-asked", "details-changed"]
     with portal.session("hospital") as session:
-        mails = session.scalars(
-            select(OutgoingMail.kind).where(OutgoingMail.person_id == patient)
-        ).all()
-    assert mails == ["details-changed"]
+        assert session.get(DetailsChange, patient) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "waits"),
+    [
+        ({"name": "Typing Mended"}, False),
+        ({"year": "1952"}, False),
+        ({"number": "63300009"}, True),
+        ({"number": "63300009", "name": "Somebody Else"}, True),
+        ({"name": "Somebody Else", "year": "1952"}, True),
+    ],
+    ids=["name", "birth-date", "number", "number-and-name", "name-and-birth-date"],
+)
+def test_what_takes_a_second_person(portal, second_clerk, values, waits):
+    patient = new_patient(portal, "Typing Mistake")
+    clerk = portal.signed_in("ward_clerk")
+    assert send(details_of(clerk, patient), **values).status_int == 303
+    with portal.session("hospital") as session:
+        assert (session.get(DetailsChange, patient) is not None) is waits
+    assert (decide(second_clerk, patient, "withdraw") is not None) is waits
+    with portal.session("hospital") as session:
+        assert session.get(DetailsChange, patient) is None
+        kept = (session.get(Person, patient).name, session.get(Person, patient).birth_date)
+    assert (kept == ("Typing Mistake", date(1951, 4, 5))) is waits
+    assert found_by(portal, "63300009") is None
+
+
+def test_the_first_number_of_somebody_takes_one(portal):
+    patient = new_patient(portal, "Newborn Nobre")
+    with portal.session("hospital") as session, session.begin():
+        session.execute(delete(PersonIdentifier).where(PersonIdentifier.person_id == patient))
+    clerk = portal.signed_in("ward_clerk")
+    assert send(details_of(clerk, patient), number="63300010").status_int == 303
+    assert found_by(portal, "63300010").patient_id == patient
+
+
+def test_agreed_is_what_was_seen(portal, second_clerk):
+    """What was changed, or asked for anew, after somebody looked does not slip in."""
+    patient = new_patient(portal, "Swapped Sousa")
+    clerk = portal.signed_in("ward_clerk")
+    assert send(details_of(clerk, patient), number="63300011").status_int == 303
+    with portal.session("hospital") as session:
+        old = session.get(DetailsChange, patient).id
+    assert send(details_of(clerk, patient), number="63300012").status_int == 303
+    for deed in ("agree", "withdraw"):
+        second_clerk.post(f"/patients/{patient}/details/{old}/{deed}", {}, status=404)
+    assert send(details_of(clerk, patient), name="Swapped Silva").status_int == 303
+    assert decide(second_clerk, patient, "agree").status_int == 303
+    assert found_by(portal, "63300011") is None and found_by(portal, "63300012") is None
 
 
 def test_a_number_of_somebody_else_changes_nothing(portal):

@@ -11,6 +11,7 @@ from second_factor_helpers import told
 from sqlalchemy import update
 
 from medportal.access.models import BrokenGlass
+from medportal.access.views import reviews
 from medportal.core.ids import new_id
 from medportal.identity.models import RoleGrant
 
@@ -287,3 +288,37 @@ def test_it_asks_who_one_is_where_that_was_long_ago(over, officer, clock):
     clock.forward(minutes=11)
     assert "/account/confirm" in browser.get(over, status=303).location
     assert browser.get(QUEUE).status_int == 200
+
+
+def test_everything_that_was_checked_can_be_reached(portal, clock, doctor, officer, monkeypatch):
+    monkeypatch.setattr(reviews, "PAGE", 2)
+    browser, mine = doctor.signed_in(), set()
+    for _one in range(5):
+        person = fall_ill(portal, clock)
+        smash(browser, person)
+        mine.add(path_of(person))
+    clock.forward(minutes=61)
+    desk, found = officer.signed_in(), []
+    for path in sorted(mine):
+        assert close(desk, path, words="").status_int == 303
+    page = desk.get(QUEUE)
+    while True:
+        listed = page.html.find("h2", string="Checked").find_next("ul")
+        found += [str(link["href"]) for link in listed.select("h3 a")]
+        links = [link for link in page.html.select("a") if "closed=" in str(link.get("href"))]
+        if not links:
+            break
+        page = desk.get(links[0]["href"])
+        assert "To be checked" not in page_text(page)
+    assert len(found) == len(set(found))
+    assert mine <= {f"{QUEUE}/{path.rpartition('/')[2]}" for path in found}
+    for junk in ("0" * 32, "", "%27"):
+        assert desk.get(f"{QUEUE}?closed={junk}", expect_errors=True).status_int == 404
+
+
+def test_who_represents_patients_is_not_said_either(portal, ill, over, doctor, officer):
+    with portal.session("hospital") as session, session.begin():
+        for role in ("patient", "representative"):
+            session.add(RoleGrant(person_id=doctor.id, role=role, granted_at=ill.clock()))
+    text = page_text(officer.signed_in().get(over))
+    assert "Ivo Quaresma, Doctor Patient" in text

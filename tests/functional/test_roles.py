@@ -219,6 +219,8 @@ DEEDS = {
     "/patients/{patient}/support": {"doctor", "nurse", "ward_clerk"},
     "/patients/{patient}/admission": {"ward_clerk"},
     "/patients/{patient}/details": {"ward_clerk"},
+    "/patients/{patient}/details/{assignment}/agree": {"ward_clerk"},
+    "/patients/{patient}/details/{assignment}/withdraw": {"ward_clerk"},
     "/patients/{patient}/representatives": {"ward_clerk"},
     "/patients/{patient}/representatives/{assignment}/agree": {"ward_clerk"},
     "/patients/{patient}/representatives/{assignment}/end": {"ward_clerk"},

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from access_helpers import posted
+from care_helpers import new_staff
 from functional_helpers import page_text
 from sqlalchemy import delete, select, update
 from test_records import enter_record
 from webtest import TestResponse
 
-from medportal.access.models import PatientRule
+from medportal.access.models import PatientRule, Representative
 from medportal.access.rule_choices import TRIES
 from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
@@ -336,6 +337,74 @@ def test_the_list_offers_those_whom_the_patient_has_to_do_with(portal):
     strangers = {person(portal, role) for role in ("admin", "auditor", "patient")}
     assert not offered & strangers
     assert {"department:Cardiology", "role:nurse", "institution:hospital"} <= values
+
+
+# Who stands for the patient
+
+
+@pytest.fixture
+def mother(portal):
+    """Give the id and the browser of somebody who represents the patient."""
+    person_id, browser = new_staff(portal, "representative", "Mother of the patient")
+    now = utcnow()
+    row = Representative(
+        id=new_id(),
+        patient_id=portal.person("patient"),
+        person_id=person_id,
+        ground="parent",
+        approved_by=portal.person("ward_clerk"),
+        since=now - timedelta(days=1),
+    )
+    with portal.session("hospital") as session, session.begin():
+        session.add(row)
+    yield person_id, browser
+    with portal.session("hospital") as session, session.begin():
+        session.execute(delete(Representative).where(Representative.person_id == person_id))
+
+
+def test_whom_the_patient_keeps_out_of_a_record_gets_round_it_by_no_page_of_rules(portal, mother):
+    """Not by ending the rule, not by an exception for themselves; and they learn nothing of it."""
+    mother_id, browser = mother
+    _, page = enter_record(portal, "nurse", "hospital", effective="12/02/2026", notes="Private")
+    path = page.request.path
+    record = path.rsplit("/", 1)[1]
+    browser.get(path, status=200)
+    offered = browser.get(path_of(portal, more="/new")).forms["form"]["what"].options
+    assert f"record:{record}" in {value for value, *_ in offered}
+
+    patient = portal.signed_in("patient")
+    what = f"record:{record}"
+    checked = draft(
+        patient.get(path_of(portal, more="/new")),
+        effect="block",
+        whom=f"person:{mother_id}",
+        what=what,
+        note=NOTE,
+    )
+    checked.forms["save"].submit(status=303)
+    (rule,) = rules_of(portal)
+    browser.get(path, status=404)
+    shown = browser.get(path_of(portal))
+    assert "Zyxo" not in shown.text and rule.id not in shown.text
+    assert "Zyxo" in patient.get(path_of(portal)).text
+
+    new = browser.get(path_of(portal, more="/new"))
+    assert record not in new.text and f"person:{mother_id}" not in new.text
+    for more in (f"/{rule.id}", f"/{rule.id}/end"):
+        browser.get(path_of(portal, more=more), status=404)
+        browser.post(path_of(portal, more=more), {}, status=404)
+    for whom, about in ((f"person:{mother_id}", "everything:"), ("role:doctor", what)):
+        made = {"effect": "allow", "whom": whom, "what": about, "rule_id": new_id()}
+        browser.post(path_of(portal, more="/new"), {**made, "__formid__": "save"}, status="*")
+    assert [one.id for one in rules_of(portal)] == [rule.id]
+    assert rules_of(portal)[0].ended_at is None
+    browser.get(path, status=404)
+
+    day = "12 February 2026"
+    for more in ("access-log?who=all", "access-log/download?who=all&format=csv"):
+        log = f"/patients/{portal.person('patient')}/{more}"
+        assert day in patient.get(log).text, more
+        assert day not in browser.get(log).text, more
 
 
 # Hostile and clumsy

@@ -19,9 +19,11 @@ from functional_helpers import page_text
 from sqlalchemy import select
 
 from medportal.access.models import CareKind, PatientRule
+from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
+from medportal.identity.models import LoginSession
 from medportal.records.models import Record
 
 NAME, WARD, BED = "Zulmira Quaresma", "Orthopaedics", "BED-77"
@@ -175,6 +177,15 @@ def test_a_list_with_words_about_health_is_told_of_each_patient(portal, ward):
     assert events_of(portal, patient, volunteer) == []
 
 
+def test_a_list_that_says_of_nobody_that_anything_is_noted_is_told_too(portal):
+    """Whoever reads that there is no allergy has learnt it."""
+    patient = new_patient(portal, "Nothing Noted")
+    porter, browser = new_staff(portal, "porter", "Nothing's porter")
+    put_in_charge(portal, patient, porter)
+    browser.get("/patients")
+    assert [e.action for e in events_of(portal, patient, porter)] == ["patient-viewed"]
+
+
 def clinic(portal, name):
     """Give a patient, and the browsers of their doctor and of a clinical assistant."""
     patient = new_patient(portal, name)
@@ -196,6 +207,60 @@ def test_signs_of_a_sensitive_record_are_not_in_the_summary(portal):
     page = reads.get(f"/patients/{patient}")
     assert "39.9 °C" not in page.text and "38.2 °C" in page.text
     assert "cannot be trusted" not in page.text
+
+
+def test_a_session_elsewhere_lists_no_sensitive_record_until_who_it_is_was_proved(portal):
+    patient, writes, _reads = clinic(portal, "Elsewhere Esteves")
+    secret = enter(writes, patient, effective="05/02/2026", body_temperature="39.9")
+    plain = enter(writes, patient, effective="04/02/2026", body_temperature="38.2")
+    with portal.session("hospital") as session, session.begin():
+        session.get(Record, secret).category = "mental-health"
+    page = writes.get(f"/patients/{patient}")
+    assert secret in page.text and plain in page.text and "You are not on site" not in page.text
+    with portal.session("hospital") as session, session.begin():
+        for row in session.scalars(select(LoginSession)):
+            row.confirmed_at = utcnow() - timedelta(hours=1)
+    assert secret in writes.get(f"/patients/{patient}").text
+    writes.app.extra_environ["REMOTE_ADDR"] = "198.51.100.9"
+    page = writes.get(f"/patients/{patient}")
+    assert secret not in page.text and "mental" not in page.text.lower() and plain in page.text
+    assert "Some records are listed only after you prove again" in page_text(page)
+
+
+def test_a_reading_and_a_refusal_say_on_what_they_rest(portal):
+    patient = new_patient(portal, "Rests Rocha")
+    doctor, browser = new_staff(portal, "doctor", "Rests' doctor")
+    care = put_in_charge(portal, patient, doctor, kind=CareKind.TREATING)
+    record = enter(browser, patient, effective="05/02/2026", body_temperature="37.1")
+    browser.get(f"/patients/{patient}/records/{record}")
+    by_action = {
+        e.action: Event.from_bytes(e.body).details for e in events_of(portal, patient, doctor)
+    }
+    assert by_action["record-read"]["basis"] == by_action["record-created"]["basis"] == care
+    block = new_id()
+    with portal.session("hospital") as session, session.begin():
+        now = utcnow()
+        session.add(
+            PatientRule(
+                id=block,
+                patient_id=patient,
+                effect="block",
+                whom="role",
+                whom_id="doctor",
+                what="category",
+                what_id=session.get(Record, record).category,
+                since=now,
+                made_at=now,
+                made_by=patient,
+            )
+        )
+    # Who wrote it goes on reading it.
+    colleague, other = new_staff(portal, "doctor", "Rests' other doctor")
+    put_in_charge(portal, patient, colleague)
+    browser.get(f"/patients/{patient}/records/{record}")
+    other.get(f"/patients/{patient}/records/{record}", status=404)
+    (denied,) = [e for e in events_of(portal, patient, colleague) if e.action == "access-denied"]
+    assert Event.from_bytes(denied.body).details["basis"] == block
 
 
 def test_a_record_that_was_changed_is_left_out_and_said(portal):

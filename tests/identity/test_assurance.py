@@ -53,6 +53,7 @@ def test_a_role_that_wants_a_second_factor_is_withheld_without(strict):
 
 def test_elsewhere_all_staff_need_it_and_patients_do_not(strict):
     assured = assure(strict, {"doctor", "patient", "porter"}, ALONE, on_site=False)
+    assert assured.withheld_roles == {"doctor", "patient", "porter"} - assured.roles
     assert assured.roles == {"patient"}
     assert assured.withheld == {
         Reason.SECOND_FACTOR_NEEDED,

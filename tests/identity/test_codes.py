@@ -13,7 +13,7 @@ from medportal.core.reasons import Reason
 from medportal.identity import codes, credentials, links, people, sessions
 from medportal.identity.accounts import begin_anew
 from medportal.identity.errors import ActivationRefused, CodeNotIssued, LinkNeeded
-from medportal.identity.models import Account, AccountStatus, Activation, RoleGrant
+from medportal.identity.models import Account, AccountStatus, Activation, Person, RoleGrant
 from medportal.identity.passwords import hash_password, verify_password
 from medportal.mail.kinds import MailKind
 from medportal.mail.models import OutgoingMail
@@ -407,6 +407,21 @@ def test_when_one_clerk_is_enough(
         with pytest.raises(CodeNotIssued) as told:
             codes.require_alone(session, mailing, person, CLERK)
         assert told.value.reason is refusal
+
+
+def test_an_account_that_opens_more_or_was_somebodys_takes_the_link(session, enter, mailing, now):
+    """One at the desk ends a representation at once, and then the account is a patient's."""
+    parent, email = enter(email=""), ""
+    session.add(RoleGrant(person_id=parent, role="representative", granted_at=now))
+    anew = enter(number="12345678", email=email)
+    begin_anew(session, anew, now, None)
+    for person in (parent, anew):
+        with pytest.raises(CodeNotIssued) as told:
+            codes.require_alone(session, mailing, person, CLERK)
+        assert told.value.reason is Reason.SECOND_PERSON_NEEDED
+    session.execute(update(Person).values(email="ana@example.org"))
+    for person in (parent, anew):
+        codes.require_alone(session, mailing, person, CLERK)
 
 
 def test_nobody_issues_a_code_for_themselves_or_a_suspended_account(session, enter, mailing, now):

@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+import venv
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from crx_institutions import House, found
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
@@ -17,7 +22,8 @@ from medportal.audit.maintenance import declare_restore
 from medportal.audit.sequence import sequence
 from medportal.audit.verifier import export_lines, latest_head
 from medportal.core.clock import utcnow
-from medportal.ops import verify_log
+from medportal.ops import plain_cbor, verify_log
+from medportal.ops.verifier_file import write_verifier
 from medportal.ops.verify_log import CRL_LIMITS, main
 from medportal.pki.layout import load_profiles
 from medportal.pki.profiles import Purpose
@@ -120,8 +126,11 @@ def test_what_was_lost_and_forgotten_is_said(
         session.rollback()
     held = tmp_path / "lost.head"
     held.write_bytes(lost.to_bytes())
-    assert main([str(written), "--ca", str(ca), "--head", str(held)]) == 0
+    assert main([str(written), "--ca", str(ca), "--head", str(held)]) == 3
     said = capsys.readouterr().out
+    assert said.startswith("WHOLE, EXCEPT FOR A DECLARED RESTORE: 6 events")
+    assert main([str(written), "--ca", str(ca), "--json"]) == 0
+    capsys.readouterr()
     assert "events 5 to 98 were lost in a restore" in said and "ask what happened" in said
 
 
@@ -210,3 +219,70 @@ sys.exit(main(sys.argv[1:]))
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("WHOLE")
+
+
+def bare_python(directory: Path) -> Path:
+    """Return a Python that reaches its standard library and ``cryptography``, nothing else."""
+    venv.create(directory, symlinks=True)
+    (packages,) = directory.glob("lib/python*/site-packages")
+    for name in ("cryptography", "cffi", "_cffi_backend"):
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None
+        at = Path(spec.origin)
+        at = at.parent if at.name == "__init__.py" else at
+        (packages / at.name).symlink_to(at)
+    return directory / "bin" / "python"
+
+
+def test_one_file_runs_where_there_is_only_cryptography(
+    files: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, ca, head = files
+    python, program = bare_python(tmp_path / "bare"), tmp_path / "verify.pyz"
+    write_verifier(program)
+
+    def run(*words: str | Path) -> Any:
+        command = [python, "-I", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    for absent in ("medportal", "cbor2", "sqlalchemy"):
+        assert "ModuleNotFoundError" in run("-c", f"import {absent}").stderr
+    done = run(program, log, "--ca", ca, "--head", head)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert main([str(log), "--ca", str(ca), "--head", str(head)]) == 0
+    assert done.stdout == capsys.readouterr().out
+    assert done.stdout.startswith("WHOLE: ")
+    kept = log.read_text("utf-8").splitlines(keepends=True)
+    victim = next(i for i, line in enumerate(kept) if json.loads(line)["type"] == "event")
+    log.write_text("".join(kept[:victim] + kept[victim + 1 :]), "utf-8")
+    done = run(program, log, "--ca", ca)
+    assert (done.returncode, done.stdout.split(":")[0]) == (1, "NOT WHOLE")
+
+
+def test_the_same_sources_give_the_same_file(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.pyz", tmp_path / "other.pyz"
+    assert write_verifier(one) == write_verifier(other) > 10
+    assert one.read_bytes() == other.read_bytes()
+
+
+WHOLE_NUMBERS = st.integers(min_value=-(2**64), max_value=2**64 - 1)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | WHOLE_NUMBERS | st.binary() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text() | WHOLE_NUMBERS, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_what_stands_in_for_cbor2_gives_and_takes_the_same(value: Any) -> None:
+    data = cbor2.dumps(value, canonical=True)
+    assert plain_cbor.dumps(value, canonical=True) == data
+    assert plain_cbor.loads(data) == value
+
+
+@pytest.mark.parametrize("data", [b"\xf9\x00\x00", b"\xc0\x00", b"\x5f\xff", b"\x00\x00", b"\x43a"])
+def test_what_is_not_plain_is_not_taken(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        plain_cbor.loads(data)

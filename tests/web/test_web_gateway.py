@@ -1,11 +1,13 @@
 """The gateway: threads see whole requests only, and no more than they should."""
 
 import asyncio
+from threading import Event
 from typing import Any
 
 import pytest
 from pyramid.httpexceptions import HTTPBadRequest, HTTPLengthRequired, HTTPRequestTimeout
 
+from medportal.access.downloads import attachment, csv_pieces
 from medportal.web import gateway
 from medportal.web.gateway import LISTENER, Gateway
 from medportal.web.limits import TAKEN
@@ -37,26 +39,9 @@ class Broken:
         raise RuntimeError("Qwyzel's secret")
 
 
-def ask(
-    application: Any,
-    headers: list[tuple[bytes, bytes]] = (),
-    *messages: dict[str, Any],
-    seconds: float = 5,
-    **more: Any,
-) -> list[dict[str, Any]]:
-    """Send one request to a gateway; return what it sent back."""
-    waiting = list(messages or [{"type": "http.request", "body": b"", "more_body": False}])
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        if not waiting:
-            await asyncio.Event().wait()
-        return waiting.pop(0)
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
+def scope(headers: list[tuple[bytes, bytes]] = (), **more: Any) -> dict[str, Any]:
+    """Return a request as the server hands it over."""
+    return {
         "type": "http",
         "method": "POST",
         "path": "/x",
@@ -69,8 +54,34 @@ def ask(
         "headers": headers,
         **more,
     }
+
+
+async def nothing_more() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def ask(
+    application: Any,
+    headers: list[tuple[bytes, bytes]] = (),
+    *messages: dict[str, Any],
+    seconds: float = 5,
+    send: Any = None,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Send one request to a gateway; return what it sent back."""
+    waiting = list(messages or [{"type": "http.request", "body": b"", "more_body": False}])
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
     asgi = Gateway(application, "hospital", threads=1, most_bytes=LIMIT, seconds=seconds)
-    asyncio.run(asgi(scope, receive, send))
+    asyncio.run(asgi(scope(headers, **more), receive, send or keep))
     return sent
 
 
@@ -240,3 +251,94 @@ def test_a_stream_that_breaks_off_does_not_look_whole(
         ask(application)
     assert application.closed
     assert "Qwyzel" not in capsys.readouterr().out
+
+
+class Endless:
+    """A stream without an end, whose parts can be held back; it says when it was given up."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on, self.closed = Event(), Event(), Event()
+        self.go_on.set()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> gateway.Stream:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return gateway.Stream(self.parts())
+
+    def parts(self) -> Any:
+        try:
+            while True:
+                self.asked.set()
+                self.go_on.wait()
+                yield b"part"
+        finally:
+            self.closed.set()
+
+
+async def never(message: dict[str, Any]) -> None:
+    """Take the beginning of an answer, and no part of it."""
+    if message["type"] != "http.response.start":
+        await asyncio.Event().wait()
+
+
+async def always(message: dict[str, Any]) -> None:
+    """Take whatever comes, at once."""
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "send"), [("PART_SECONDS", never), ("STREAM_SECONDS", always)], ids=["part", "whole"]
+)
+def test_who_takes_for_ever_is_cut_off_and_nothing_is_held_for_them(
+    monkeypatch: pytest.MonkeyPatch, limit: str, send: Any
+) -> None:
+    monkeypatch.setattr(gateway, limit, 0.05)
+    application = Endless()
+    with pytest.raises(TimeoutError):
+        ask(application, send=send)
+    assert application.closed.is_set()
+
+
+def test_who_goes_while_a_part_is_fetched_leaves_nothing_open() -> None:
+    application = Endless()
+    application.go_on.clear()
+
+    async def cancelled() -> None:
+        asgi = Gateway(application, "hospital", threads=2, most_bytes=LIMIT)
+        task = asyncio.create_task(asgi(scope(), nothing_more, always))
+        await asyncio.to_thread(application.asked.wait)
+        task.cancel()
+        # The generator is at work: closing it has to wait for that.
+        done, _ = await asyncio.wait([task], timeout=0.05)
+        assert not done
+        application.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert application.closed.is_set()
+
+
+def test_a_table_to_take_along_leaves_part_by_part() -> None:
+    made = 0
+
+    def rows() -> Any:
+        nonlocal made
+        for number in range(20_000):
+            made += 1
+            yield [str(number)]
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        answer = attachment(csv_pieces(["n"], rows()), "text/csv", "n.csv")
+        return answer(environ, start_response)
+
+    sent: list[tuple[int, dict[str, Any]]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append((made, message))
+
+    ask(application, send=send, method="GET")
+    assert sent[0] == (0, sent[0][1]), "status and headers leave before any row is made"
+    assert len(sent) > 3
+    assert 0 < sent[1][0] < made == 20_000
+    body = b"".join(message["body"] for _made, message in sent[1:])
+    assert body.startswith('\ufeff"n"\r\n"0"\r\n'.encode()) and body.endswith(b'"19999"\r\n')

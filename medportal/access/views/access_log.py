@@ -32,6 +32,8 @@ from medportal.web.i18n import _, format_datetime, translate
 log = structlog.get_logger()
 #: Instead of a topic: only what was refused.
 REFUSED = "refused"
+#: How many of the patient's questions stand above the log.
+QUESTIONS = 10
 #: Whose entries: everybody's, or those of one; without either, everybody's but one's own.
 EVERYBODY = "all"
 REFUSALS = {
@@ -93,8 +95,9 @@ def access_log(context: PatientContext, request: Request) -> dict[str, Any]:
         limit=PAGE + 1,
     )
     page, more = events[:PAGE], len(events) > PAGE
-    lines = Teller(request, context.patient_id, with_records=True).lines(request.db, page)
+    lines = Teller(request, context.patient_id, context).lines(request.db, page)
     is_first = "after" not in request.GET
+    questions, more_questions = _questions(context, request) if is_first else ([], None)
     request.audit(
         Action.ACCESS_LOG_VIEWED,
         **context.why(Permission.ACCESS_LOG_VIEW),
@@ -111,7 +114,8 @@ def access_log(context: PatientContext, request: Request) -> dict[str, Any]:
         "typed": {name: request.GET.get(name, "") for name in ("from", "until")},
         "topics": [(str(topic), words) for topic, words in TOPICS.items()],
         "chosen": _chosen(asked, lines),
-        "questions": _questions(context, request) if is_first else [],
+        "questions": questions,
+        "next_questions": more_questions,
         "formats": FORMATS,
     }
 
@@ -156,9 +160,18 @@ def _chosen(asked: Asked, lines: list[Line]) -> str | None:
     return next((line.who for line in lines if line.actor == asked.who), "")
 
 
-def _questions(context: PatientContext, request: Request) -> list[dict[str, Any]]:
-    held = complaints.of_patient(request.db, context.patient_id, limit=10)
-    return [
+def _questions(
+    context: PatientContext, request: Request
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the patient's newest questions, and behind which one of them there are more."""
+    found = complaints.of_patient(
+        request.db,
+        context.patient_id,
+        after=_after_question(context, request),
+        limit=QUESTIONS + 1,
+    )
+    held = found[:QUESTIONS]
+    shown = [
         {
             "path": request.route_path(
                 "access-log-event", patient=context.patient_id, event=complaint.about.event_id
@@ -168,6 +181,18 @@ def _questions(context: PatientContext, request: Request) -> list[dict[str, Any]
         }
         for complaint in held
     ]
+    return shown, held[-1].id if len(found) > QUESTIONS else None
+
+
+def _after_question(context: PatientContext, request: Request) -> Place | None:
+    """Return where the questions before ended. Raises ``HTTPNotFound`` for none of this patient."""
+    complaint_id = request.GET.get("questions")
+    if complaint_id is None:
+        return None
+    found = complaints.find(request.db, complaint_id) if is_id(complaint_id) else None
+    if found is None or found.about.patient_id != context.patient_id:
+        raise HTTPNotFound()
+    return found.made_at, found.id
 
 
 def _state(held: Held) -> tuple[str, Any]:
@@ -181,14 +206,26 @@ def _state(held: Held) -> tuple[str, Any]:
     request_method="GET",
 )
 def access_event(context: PatientContext, request: Request) -> dict[str, Any]:
-    """Show one entry with all that is known of it, and ask what looks wrong."""
-    event = _event(context, request)
+    """Show one entry with all that is known of it, and ask what looks wrong.
+
+    Questions and answers outlive the entry that they are about, which is forgotten some time.
+    """
+    event_id = request.matchdict["event"]
+    held = complaints.of_event(request.db, context.patient_id, event_id) if is_id(event_id) else []
+    event = None if _is_gone(context, request, held) else _event(context, request)
     request.audit(
         Action.ACCESS_LOG_VIEWED,
         **context.why(Permission.ACCESS_LOG_VIEW),
-        details={"entry": event.id},
+        details={"entry": event_id},
     )
-    return _entry_page(context, request, event, _form(request))
+    return _entry_page(context, request, event, held, _form(request))
+
+
+def _is_gone(context: PatientContext, request: Request, held: list[Held]) -> bool:
+    """Tell whether nothing but questions is left of an entry."""
+    return bool(held) and (
+        find_event(request.db, context.patient_id, held[0].about.event_id) is None
+    )
 
 
 @view_config(
@@ -207,7 +244,8 @@ def complain(context: PatientContext, request: Request) -> Any:
             **context.why(Permission.COMPLAINT_MAKE),
             details={"entry": event.id},
         )
-        return _entry_page(context, request, event, form)
+        held = complaints.of_event(request.db, context.patient_id, event.id)
+        return _entry_page(context, request, event, held, form)
     flash(request, _("Thank you. The privacy officer gets your question and answers it."), "ok")
     return HTTPSeeOther(_path(context, request, event.id))
 
@@ -249,17 +287,21 @@ def _form(request: Request) -> Form:
 
 
 def _entry_page(
-    context: PatientContext, request: Request, event: Event, form: Form
+    context: PatientContext,
+    request: Request,
+    event: Event | None,
+    held: list[Held],
+    form: Form,
 ) -> dict[str, Any]:
-    held = complaints.of_event(request.db, context.patient_id, event.id)
     waits = any(complaint.answered_at is None for complaint in held)
-    may_ask = context.decision.allows(Permission.COMPLAINT_MAKE)
-    (line,) = Teller(request, context.patient_id, with_records=True).lines(request.db, [event])
+    may_ask = event is not None and context.decision.allows(Permission.COMPLAINT_MAKE)
+    told = [event] if event is not None else []
+    lines = Teller(request, context.patient_id, context).lines(request.db, told)
     return {
         "patient_id": context.patient_id,
         "is_self": context.patient.is_self,
-        "line": line,
-        "by_self": event.actor == request.identity.person_id,
+        "line": next(iter(lines), None),
+        "by_self": event is not None and event.actor == request.identity.person_id,
         "questions": [_question(request, complaint) for complaint in held],
         "form": form if may_ask and (not waits or form.problems) else None,
     }
@@ -308,7 +350,7 @@ def download(context: PatientContext, request: Request) -> Response:
         **context.why(Permission.ACCESS_LOG_VIEW),
         details={"format": name},
     )
-    lines = _all_lines(request, context.patient_id, replace(asked.wanted, until=until))
+    lines = _all_lines(context, request, replace(asked.wanted, until=until))
     filename = f"access-log-{request.now:%Y-%m-%d}.{name}"
     if name == "csv":
         heads = [translate(request, head) for head in COLUMNS]
@@ -317,9 +359,12 @@ def download(context: PatientContext, request: Request) -> Response:
     return attachment(_json(request, asked, lines), "application/json", filename)
 
 
-def _all_lines(request: Request, patient_id: str, wanted: Wanted) -> Iterator[tuple[Event, Line]]:
+def _all_lines(
+    context: PatientContext, request: Request, wanted: Wanted
+) -> Iterator[tuple[Event, Line]]:
     """Give every wanted event with its line, read batch by batch after the request has ended."""
-    teller = Teller(request, patient_id, with_records=True)
+    patient_id = context.patient_id
+    teller = Teller(request, patient_id, context)
     after: Place | None = None
     with request.database.reader() as session:
         while True:

@@ -14,7 +14,7 @@ from medportal.access.errors import ComplaintRefused
 from medportal.access.forms_complaints import FINDING_WORDS, answer_schema
 from medportal.access.lines import Line, Teller
 from medportal.access.log import find_event
-from medportal.access.resources import Root, why_of
+from medportal.access.resources import root_of, why_of
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
@@ -52,7 +52,7 @@ def queue(request: Request) -> dict[str, Any]:
     request.audit(
         Action.OVERSIGHT_VIEWED,
         details={"list": "complaints", "count": len(page)},
-        reasons=why_of(Root(request).decision, Permission.COMPLAINTS_ANSWER)["reasons"],
+        reasons=why_of(root_of(request).decision, Permission.COMPLAINTS_ANSWER)["reasons"],
     )
     names = names_of(request.db, [held.about.patient_id for held in page])
     return {
@@ -81,7 +81,7 @@ def _after(request: Request, shown: str) -> tuple[datetime, str] | None:
 
 def _row(request: Request, held: Held, names: dict[str, str]) -> dict[str, Any]:
     """Return a row of the list; one's own has neither a name nor a way to it."""
-    is_own = held.concerns(request.identity.person_id)
+    is_own = complaints.has_part(request.db, held, request.identity.person_id)
     path = request.route_path("complaint", complaint=held.id)
     return {
         "path": None if is_own else path,
@@ -158,7 +158,7 @@ def _held(request: Request) -> Held:
     """Return the complaint of a page; one's own is not there, as if it were none."""
     complaint_id = request.matchdict["complaint"]
     found = complaints.find(request.db, complaint_id) if is_id(complaint_id) else None
-    if found is None or found.concerns(request.identity.person_id):
+    if found is None or complaints.has_part(request.db, found, request.identity.person_id):
         raise HTTPNotFound()
     return found
 
@@ -172,7 +172,7 @@ def _audit_look(request: Request, held: Held) -> None:
         Action.OVERSIGHT_VIEWED,
         patient=held.about.patient_id,
         object=held.id,
-        reasons=why_of(Root(request).decision, Permission.COMPLAINTS_ANSWER)["reasons"],
+        reasons=why_of(root_of(request).decision, Permission.COMPLAINTS_ANSWER)["reasons"],
         details={"entry": held.about.event_id},
     )
 
@@ -195,7 +195,7 @@ def _line(request: Request, held: Held) -> Line | None:
     event = find_event(request.db, held.about.patient_id, held.about.event_id)
     if event is None:
         return None
-    teller = Teller(request, held.about.patient_id, with_records=False)
+    teller = Teller(request, held.about.patient_id)
     return teller.lines(request.db, [event])[0]
 
 
@@ -209,7 +209,7 @@ def _texts(request: Request, held: Held) -> Texts | None:
 
 def _links(request: Request, held: Held) -> list[tuple[str, Any]]:
     """Return address and words of where to look further, for who may look there."""
-    if not Root(request).decision.allows(Permission.AUDIT_VIEW):
+    if not root_of(request).decision.allows(Permission.AUDIT_VIEW):
         return []
     found = [
         (

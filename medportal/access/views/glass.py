@@ -109,7 +109,7 @@ def _break(
     except GlassRefused as error:
         return _refused(context, request, error.code)
     # Whoever opens what was found does so loudly: that is no search any more.
-    finding.forget_hits(request.db, me)
+    finding.forget_hits(request.db, me, context.patient_id)
     _audit_broken(context, request, broken, why)
     minutes = int(request.tenant.access.glass.total_seconds() // 60)
     flash(request, _("Emergency access is open for ${n} minutes.", mapping={"n": minutes}), "warn")

@@ -7,7 +7,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from medportal.access.representatives import represented_by
-from medportal.access.resources import Root
+from medportal.access.resources import root_of
 from medportal.core.permissions import Permission, Reach
 from medportal.tenancy.tenant import REPRESENTATIVE_ROLE
 from medportal.web.i18n import _
@@ -20,7 +20,7 @@ PLACES = (
     (Permission.PEOPLE_MANAGE, _("People"), "people"),
     (Permission.APPROVALS_DECIDE, _("Approvals"), "approvals"),
     (Permission.REVIEWS_DECIDE, _("Emergency access"), "reviews"),
-    (Permission.COMPLAINTS_ANSWER, _("Patients' questions"), "complaints"),
+    (Permission.COMPLAINTS_ANSWER, _("Patients’ questions"), "complaints"),
     (Permission.DELIVERIES_VIEW, _("Deliveries"), "deliveries"),
     (Permission.AUDIT_VIEW, _("Audit log"), "audit-log"),
     (Permission.SETTINGS_MANAGE, _("Institution"), "institution-settings"),
@@ -49,7 +49,7 @@ def home(request: Request) -> Any:
 
 def destinations_of(request: Request) -> list[tuple[str, str]]:
     """Return (words, address) of the pages where somebody's work is."""
-    root = Root(request)
+    root = root_of(request)
     decision = root.decision
     found: list[tuple[str, str]] = []
     if decision.allows(Permission.PATIENTS_LIST):

@@ -1,4 +1,7 @@
-"""Whom did this account look at? For the report of a breach, on a page and as a table."""
+"""Whom did this account look at? For the report of a breach, on a page and as a table.
+
+Each patient who is named to whoever asks finds that in their access log.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +16,7 @@ from medportal.access import looked_at
 from medportal.access.downloads import attachment, csv_pieces
 from medportal.access.looked_at import PAGE, Search, Seen
 from medportal.access.period import NoPeriod, Period, asked_period, bounds
-from medportal.access.resources import Root, why_of
+from medportal.access.resources import root_of, why_of
 from medportal.audit.events import Action
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
@@ -53,10 +56,12 @@ def page(request: Request) -> dict[str, Any]:
     request.audit(
         Action.OVERSIGHT_VIEWED,
         object=person_id,
-        reasons=why_of(Root(request).decision, Permission.AUDIT_VIEW)["reasons"],
+        reasons=why_of(root_of(request).decision, Permission.AUDIT_VIEW)["reasons"],
         details={"list": "looked-at", "count": len(shown)},
     )
-    may_export = Root(request).decision.allows(Permission.AUDIT_EXPORT)
+    for row in shown:
+        _tell(request, Action.OVERSIGHT_VIEWED, Permission.AUDIT_VIEW, row.patient_id)
+    may_export = root_of(request).decision.allows(Permission.AUDIT_EXPORT)
     return {
         "person_id": person_id,
         "name": name,
@@ -91,12 +96,24 @@ def download(request: Request) -> Response:
     request.audit(
         Action.AUDIT_EXPORTED,
         object=person_id,
-        reasons=why_of(Root(request).decision, Permission.AUDIT_EXPORT)["reasons"],
+        reasons=why_of(root_of(request).decision, Permission.AUDIT_EXPORT)["reasons"],
         details={"list": "looked-at", "format": "csv"},
     )
+    for patient_id in looked_at.everybody(request.db, search):
+        _tell(request, Action.AUDIT_EXPORTED, Permission.AUDIT_EXPORT, patient_id)
     heads = [translate(request, head) for head in COLUMNS]
     pieces = csv_pieces(heads, _rows(request, search))
     return attachment(pieces, "text/csv", f"looked-at-{request.now:%Y-%m-%d}.csv")
+
+
+def _tell(request: Request, action: Action, permission: Permission, patient_id: str) -> None:
+    """Leave an event for a patient who is named, without saying whose account is looked into."""
+    request.audit(
+        action,
+        patient=patient_id,
+        reasons=why_of(root_of(request).decision, permission)["reasons"],
+        details={"list": "looked-at"},
+    )
 
 
 def _person(request: Request) -> tuple[str, str]:

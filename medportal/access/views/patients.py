@@ -100,8 +100,9 @@ def _seen(
     """Give the patients of a query whom the person may see now, by name, from a key on."""
     while True:
         batch = patients.list_patients(request.db, among=among, after=after, limit=BATCH)
+        contexts = context.several([one.id for one in batch])
         for one in batch:
-            seen = context[one.id]
+            seen = contexts[one.id]
             if seen.decision.allows(Permission.PATIENT_SEE):
                 yield one, seen
         if len(batch) < BATCH:
@@ -122,9 +123,12 @@ def _with(card: Card, noted: support.Noted) -> Card:
 
 
 def _tell(request: Request, cards: list[Card], seen: dict[str, PatientContext]) -> None:
-    """Write an event for each patient of whom the list says more than who and where they are."""
+    """Write an event for each patient of whom the list says more than their name and ward.
+
+    Also where nothing is noted: that somebody has no allergy is something to know.
+    """
     for card in cards:
-        if card.needs:
+        if card.sees.tells_more:
             why = seen[card.patient.id].why(Permission.PATIENT_SEE)
             request.audit(Action.PATIENT_VIEWED, **why, details={"page": "list"})
 

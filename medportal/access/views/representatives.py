@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from medportal.access import representatives
 from medportal.access.errors import RepresentativeRefused
 from medportal.access.forms_care import day_node, midnight
-from medportal.access.representatives import Ground
+from medportal.access.representatives import Contact, Ground, Named
 from medportal.access.resources import PatientContext
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
@@ -116,8 +116,6 @@ def _profile(values: dict[str, Any]) -> Profile:
         name=values["name"],
         birth_date=values["birth_date"],
         sex=values["sex"],
-        email=values["email"],
-        phone=values["phone"],
         language=values["language"],
     )
 
@@ -131,21 +129,49 @@ def _until(request: Request, values: dict[str, Any]) -> datetime | None:
 @view_config(
     route_name="representative-agree",
     permission=Permission.DEMOGRAPHICS_KEEP,
-    request_method="POST",
-    renderer="medportal.patients:templates/representative.pt",
+    renderer="medportal.access:templates/representative_agree.pt",
 )
 def representative_agree(context: PatientContext, request: Request) -> Any:
-    """Agree to what a colleague has named; show the code, if the person needs one."""
+    """Show whom a colleague has named; agree, and show the code if the person needs one."""
     require_fresh(request, _here(context, request))
     representative_id = _id(request)
     # Slow, so before anything is locked.
-    made = codes.make_code()
+    made = codes.make_code() if request.method == "POST" else None
+    named = representatives.named(
+        request.db, request.tenant, context.patient_id, representative_id, request.now
+    )
+    if named is None:
+        raise HTTPNotFound()
+    form = make_form(
+        request, _contact_schema(named), submit=_("I have checked the papers and agree")
+    )
+    values = form.validate(request.POST.items()) if request.method == "POST" else None
+    if values is not None:
+        return _agree(context, request, representative_id, values, made)
+    request.audit(Action.PATIENT_VIEWED, **context.why(Permission.DEMOGRAPHICS_KEEP))
+    scheme = request.tenant.identifiers.scheme
+    return {
+        "form": form,
+        "named": named,
+        "grounds": GROUNDS,
+        "patient": patients.details(request.db, context.patient_id, scheme),
+    }
+
+
+def _agree(
+    context: PatientContext,
+    request: Request,
+    representative_id: str,
+    values: dict[str, Any],
+    made: codes.FreshCode | None,
+) -> Any:
     try:
         agreed = representatives.agree(
             request.db,
             request.tenant,
             context.patient_id,
             representative_id,
+            contact=Contact(values.get("email", ""), values.get("phone", "")),
             by=request.identity.person_id,
             now=request.now,
             made=made,
@@ -162,15 +188,24 @@ def representative_agree(context: PatientContext, request: Request) -> Any:
     if agreed is None:
         raise HTTPNotFound()
     _tell(context, request, agreed.person_id, representative_id, "agreed")
-    code = agreed.welcome.code if agreed.welcome else None
+    request.override_renderer = "medportal.patients:templates/representative.pt"
     return {
         "patient_id": context.patient_id,
         "anew": agreed.anew,
-        "code": code,
+        "code": agreed.welcome.code if agreed.welcome else None,
         "way_in": str(codes.way_in(request.db, request.tenant, agreed.person_id)),
         "activate_url": request.route_url("activate"),
         "reset_url": request.route_url("reset"),
     }
+
+
+def _contact_schema(named: Named) -> colander.Schema:
+    """Return the schema with which whoever agrees says how to reach the person."""
+    schema = colander.Schema()
+    if not named.vouched:
+        schema.add(optional_node("phone", _("Phone"), 40, kind="tel"))
+        schema.add(email_field(missing=""))
+    return schema
 
 
 @view_config(
@@ -232,8 +267,6 @@ def _schema(request: Request) -> colander.Schema:
     schema.add(name_node(is_name))
     schema.add(birth_date_node(today_of(request)))
     schema.add(sex_node())
-    schema.add(optional_node("phone", _("Phone"), 40, kind="tel"))
-    schema.add(email_field(missing=""))
     schema.add(language_node(tenant))
     schema.add(
         colander.SchemaNode(

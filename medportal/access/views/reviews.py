@@ -11,7 +11,7 @@ from pyramid.view import view_config
 from medportal.access import reviews
 from medportal.access.errors import ReviewRefused
 from medportal.access.forms_glass import FINDING_WORDS, STATED_WORDS, finding_schema
-from medportal.access.resources import Root
+from medportal.access.resources import root_of
 from medportal.access.reviews import Review, Surroundings
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
@@ -19,6 +19,7 @@ from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 from medportal.identity.fresh import require_fresh
 from medportal.identity.people import names_of, roles_of
+from medportal.tenancy.tenant import OWN_ROLES
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _
@@ -27,6 +28,7 @@ PAGE = reviews.PAGE
 REFUSALS = {
     "own-access": _("This was your own access: a colleague checks it."),
     "about-you": _("This is about your own record: a colleague checks it."),
+    "represents": _("You represent this patient, or did: a colleague checks it."),
     "closed-already": _("A colleague has closed this already."),
     "still-open": _("This access still goes on. Wait until it has ended, or end it."),
     "no-words": _(
@@ -37,6 +39,7 @@ REFUSALS = {
 REFUSED_AS = {
     "own-access": Reason.OWN_ACCOUNT,
     "about-you": Reason.OWN_RECORD_ONLY_AS_PATIENT,
+    "represents": Reason.OWN_RECORD_ONLY_AS_PATIENT,
     "closed-already": Reason.NOTHING_NEW,
     "still-open": Reason.OVERTAKEN,
     "no-words": Reason.NO_SUCH_THING,
@@ -71,11 +74,21 @@ def review_list(request: Request) -> dict[str, Any]:
     """List what waits, the oldest first, and what was closed last; no patient is named here."""
     found = reviews.waiting(request.db, after=_cursor(request), limit=PAGE + 1)
     waiting, more = found[:PAGE], len(found) > PAGE
-    is_first = "after" not in request.GET
+    is_first = "after" not in request.GET and "closed" not in request.GET
+    # Behind the first page of what is closed only that is shown.
+    shows_waiting = "closed" not in request.GET
+    closed = (
+        reviews.closed(request.db, PAGE + 1, after=_closed_cursor(request))
+        if is_first or not shows_waiting
+        else []
+    )
     request.audit(Action.OVERSIGHT_VIEWED, details={"count": len(waiting)})
     return {
         "waiting": waiting,
-        "closed": reviews.closed(request.db, PAGE) if is_first else [],
+        "closed": closed[:PAGE],
+        "shows_waiting": shows_waiting,
+        "shows_closed": is_first or not shows_waiting,
+        "next_closed": closed[PAGE - 1].id if len(closed) > PAGE else None,
         "is_first": is_first,
         "next": waiting[-1].id if more else None,
         "me": request.identity.person_id,
@@ -92,6 +105,17 @@ def _cursor(request: Request) -> tuple[datetime, str] | None:
     if after is None:
         return None
     key = reviews.list_key(request.db, after) if is_id(after) else None
+    if key is None:
+        raise HTTPNotFound()
+    return key
+
+
+def _closed_cursor(request: Request) -> tuple[datetime, str] | None:
+    """Return the key of the last closed one of the page before. Raises ``HTTPNotFound``."""
+    after = request.GET.get("closed")
+    if after is None:
+        return None
+    key = reviews.closed_key(request.db, after) if is_id(after) else None
     if key is None:
         raise HTTPNotFound()
     return key
@@ -186,7 +210,7 @@ def _stop(request: Request, shown: Review) -> HTTPSeeOther:
             Action.GLASS_CLOSED,
             patient=shown.patient_id,
             object=step,
-            reasons=Root(request).decision.because[Permission.REVIEWS_DECIDE],
+            reasons=root_of(request).decision.because[Permission.REVIEWS_DECIDE],
             basis=step,
         )
     flash(request, _("The access has ended."), "ok")
@@ -200,7 +224,7 @@ def _audit(
     reasons: Any,
     outcome: Outcome = Outcome.ALLOWED,
 ) -> None:
-    because = Root(request).decision.because[Permission.REVIEWS_DECIDE]
+    because = root_of(request).decision.because[Permission.REVIEWS_DECIDE]
     request.audit(
         action, outcome, patient=shown.patient_id, object=shown.id, reasons=[*because, *reasons]
     )
@@ -208,7 +232,7 @@ def _audit(
 
 def _page(request: Request, shown: Review, forms: dict[str, Form]) -> dict[str, Any]:
     session, vault = request.db, request.keys.vault
-    why_not = reviews.why_not(shown, request.identity.person_id)
+    why_not = reviews.why_not(session, shown, request.identity.person_id)
     is_open = shown.is_open(request.now)
     # Whoever may not check it need not read what a colleague wrote about the patient.
     may_read = why_not in (None, "closed-already")
@@ -227,7 +251,7 @@ def _page(request: Request, shown: Review, forms: dict[str, Form]) -> dict[str, 
         if may_read
         else None,
         "looked_at": request.route_path("looked-at", person=shown.staff_id)
-        if may_read and Root(request).decision.allows(Permission.AUDIT_VIEW)
+        if may_read and root_of(request).decision.allows(Permission.AUDIT_VIEW)
         else None,
         "why_not": REFUSALS[why_not] if why_not and not shown.finding else None,
         "close": forms["form"] if why_not is None and not is_open else None,
@@ -237,8 +261,8 @@ def _page(request: Request, shown: Review, forms: dict[str, Form]) -> dict[str, 
 
 def _roles(request: Request, person_id: str) -> str:
     held = [request.tenant.roles.get(role) for role in sorted(roles_of(request.db, person_id))]
-    # Whether a colleague is a patient too is nobody's business here.
-    staff = [role for role in held if role is not None and role.id != "patient"]
+    # Whether a colleague is a patient too, or represents one, is nobody's business here.
+    staff = [role for role in held if role is not None and role.id not in OWN_ROLES]
     return ", ".join(role.names[request.locale_name] for role in staff)
 
 

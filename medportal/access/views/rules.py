@@ -45,9 +45,10 @@ DRAFTED = frozenset({"effect", "whom", "what", "from", "until", "note"})
 def rule_list(context: PatientContext, request: Request) -> dict[str, Any]:
     """Show a patient's rules, and who could open the records today."""
     vault = request.keys.vault
-    found = patient_rules.rules(request.db, vault, context.patient_id, request.now)
+    asker = request.identity.person_id
+    found = patient_rules.rules(request.db, vault, context.patient_id, asker, request.now)
     listed = [*found.in_force, *found.to_come, *found.over]
-    names = rule_words.names_for(request, context.patient_id, [one.rule for one in listed])
+    names = rule_words.names_for(context, request, [one.rule for one in listed])
     house = preview.load(request.db, request.tenant, context.patient_id, request.now)
     things = preview.things_of(What.EVERYTHING, "", None)
     today = preview.today(house, things, request.now)
@@ -88,7 +89,7 @@ def rule_end(context: PatientContext, request: Request) -> Any:
         return _end(context, request)
     old = _standing(context, request)
     _viewed(context, request)
-    names = rule_words.names_for(request, context.patient_id, [old.rule])
+    names = rule_words.names_for(context, request, [old.rule])
     return {
         **_frame(context, request),
         "sentence": rule_words.sentence(request, old.rule, names),
@@ -198,7 +199,7 @@ def _first_draft(context: PatientContext, request: Request, old: Listed | None) 
 
 
 def _draft(context: PatientContext, request: Request, rule: Rule | None) -> Form:
-    schema = forms.rule_schema(forms.offered(request, context.patient_id, rule))
+    schema = forms.rule_schema(forms.offered(context, request, rule))
     return make_form(request, schema, submit=_("See what this changes"), form_id=DRAFT)
 
 
@@ -227,7 +228,8 @@ def _named(context: PatientContext, request: Request, draft: Form, typed: str) -
     if not rule_choices.may_try_a_name(request.db, request.identity.person_id, request.now):
         draft.fail("name", _("Too many names were tried. Wait an hour, or ask us."))
         return None
-    found = rule_choices.named_exactly(request.db, request.tenant, typed, context.patient_id)
+    not_these = {context.patient_id, request.identity.person_id}
+    found = rule_choices.named_exactly(request.db, request.tenant, typed, not_these)
     one = found[0].person_id if len(found) == 1 else None
     request.audit(Action.PERSON_SOUGHT, Outcome.ALLOWED if one else Outcome.FAILED, object=one)
     if one is None:
@@ -238,7 +240,7 @@ def _named(context: PatientContext, request: Request, draft: Form, typed: str) -
 def _wish(context: PatientContext, request: Request, values: Mapping[str, Any]) -> Wish | None:
     """Return what a form asks for, ``None`` if it names what no rule may name here."""
     whom = forms.read_whom(request, context.patient_id, values["whom"])
-    what = forms.read_what(request, context.patient_id, values["what"])
+    what = forms.read_what(context, request, values["what"])
     if whom is None or what is None or values["effect"] not in set(Effect):
         return None
     if not is_id(values[forms.RULE_ID]):
@@ -315,7 +317,7 @@ def _preview_page(
     request.override_renderer = "medportal.access:templates/rule_preview.pt"
     rule = wish.rule(request.now)
     ended = [old.rule] if old else []
-    names = rule_words.names_for(request, context.patient_id, [rule, *ended])
+    names = rule_words.names_for(context, request, [rule, *ended])
     kept = {name: value for name, value in values.items() if name in DRAFTED and value}
     kept[forms.RULE_ID] = wish.id
     fields = {name: str(value) for name, value in kept.items()}
@@ -385,6 +387,7 @@ def _card(request: Request, one: Listed, names: rule_words.Names) -> dict[str, A
         "ended_at": one.ended_at,
         "never_began": ended,
         "note": one.note,
+        "may_change": one.may_change,
     }
 
 
@@ -394,9 +397,15 @@ def _list_path(context: PatientContext, request: Request) -> str:
 
 
 def _rule_id(context: PatientContext, request: Request) -> str:
-    """Return the id of a rule of this patient, ended or not. Raises ``HTTPNotFound``."""
+    """Return the id of a rule of this patient that is the asker's to change, ended or not.
+
+    Raises ``HTTPNotFound``.
+    """
     rule_id: str = request.matchdict["rule"]
-    if not is_id(rule_id) or not patient_rules.exists(request.db, context.patient_id, rule_id):
+    asker = request.identity.person_id
+    if not is_id(rule_id) or not patient_rules.may_change(
+        request.db, context.patient_id, rule_id, asker
+    ):
         raise HTTPNotFound()
     return rule_id
 
@@ -405,7 +414,9 @@ def _standing(context: PatientContext, request: Request) -> Listed:
     """Return the rule that an address names. Raises ``HTTPNotFound`` if it is over."""
     rule_id = _rule_id(context, request)
     vault = request.keys.vault
-    found = patient_rules.find(request.db, vault, context.patient_id, rule_id, request.now)
+    found = patient_rules.find(
+        request.db, vault, context.patient_id, rule_id, request.identity.person_id, request.now
+    )
     if found is None:
         raise HTTPNotFound()
     return found

@@ -8,7 +8,7 @@ from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 
-from medportal.access.resources import Root
+from medportal.access.resources import root_of
 from medportal.admin import approvals, words
 from medportal.admin.approvals import Granted, Shown
 from medportal.admin.errors import ApprovalRefused
@@ -259,7 +259,7 @@ def _page(
 ) -> dict[str, Any]:
     waits = shown.state is ApprovalState.WAITING
     is_own = shown.requested_by == request.identity.person_id
-    may_manage = Root(request).decision.allows(Permission.PEOPLE_MANAGE)
+    may_manage = root_of(request).decision.allows(Permission.PEOPLE_MANAGE)
     path = request.route_path("person", person=person.id)
     return {
         "shown": shown,

@@ -1,6 +1,7 @@
 """The audit log, for those who oversee access: what was done, one event, finding by number.
 
-Whoever looks at events about a patient is in that patient's access log.
+Whoever looks at events about a patient is in that patient's access log: a page of the log
+leaves an event for each patient whom it names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from medportal.access.looked_at import patients_among
 from medportal.access.resources import why_of
 from medportal.admin import words
 from medportal.admin.audit_filter import PARTNER, Filter, MalformedFilter
@@ -52,6 +54,7 @@ def audit_log(request: Request) -> dict[str, Any]:
         details={"count": len(page.events)},
         **why(request),
     )
+    _tell_patients(request, page.events, but=wanted.patient)
     names = names_in(request, page.events)
     named = names_of(request.db, [one for one in (wanted.person, wanted.patient) if is_id(one)])
     return {
@@ -66,6 +69,15 @@ def audit_log(request: Request) -> dict[str, Any]:
         "head": last_head(request.db),
         "may_export": request.context.decision.allows(Permission.AUDIT_EXPORT),
     }
+
+
+def _tell_patients(request: Request, events: Iterable[Event], *, but: str) -> None:
+    """Leave an event for each patient whom a page names, as what an event is about."""
+    named = {event.patient or event.object or "" for event in events} - {but}
+    for patient in patients_among(request.db, named):
+        request.audit(
+            Action.AUDIT_VIEWED, patient=patient, details={"list": "audit-log"}, **why(request)
+        )
 
 
 def filter_of(given: Mapping[str, str]) -> Filter:

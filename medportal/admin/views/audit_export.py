@@ -12,24 +12,24 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import view_config
 
+from medportal.access.downloads import attachment
 from medportal.admin.forms_audit import Format, export_schema
 from medportal.admin.views.audit import filter_of, why
 from medportal.audit.events import Action
 from medportal.audit.fhir import to_fhir
-from medportal.audit.search import Query, every
+from medportal.audit.search import Cursor, Query, find
 from medportal.audit.verifier import export_lines
 from medportal.core.clock import utcnow
 from medportal.core.permissions import Permission
 from medportal.identity.fresh import require_fresh
 from medportal.tenancy.registry import Database
 from medportal.web.forms import make_form
-from medportal.web.gateway import Stream
 from medportal.web.i18n import _
 
 TYPES = {Format.LINES: "application/jsonl", Format.FHIR: "application/fhir+ndjson"}
+#: How many events are read at a time.
+PAGE = 500
 ENDINGS = {Format.LINES: "jsonl", Format.FHIR: "ndjson"}
-#: How much is collected before it is sent on.
-CHUNK = 64 * 1024
 
 
 @view_config(
@@ -61,7 +61,7 @@ def export(request: Request) -> Any:
     request.audit(
         Action.AUDIT_EXPORTED,
         patient=patient,
-        details={"format": str(kind)},
+        details={"format": str(kind), **(wanted.fields if kind is Format.FHIR else {})},
         **why(request, Permission.AUDIT_EXPORT),
     )
     return _answer(request, kind, wanted.query(request.tenant.time_zone))
@@ -75,9 +75,7 @@ def _answer(request: Request, kind: Format, query: Query) -> Response:
         else fhir_lines(request.database, tenant, query)
     )
     name = f"{tenant}-audit-{utcnow():%Y%m%dT%H%M%SZ}.{ENDINGS[kind]}"
-    response = Response(app_iter=Stream(chunks(lines)), content_type=TYPES[kind])
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    return attachment(encoded(lines), TYPES[kind], name)
 
 
 def whole_log(database: Database, tenant: str) -> Iterator[str]:
@@ -87,19 +85,18 @@ def whole_log(database: Database, tenant: str) -> Iterator[str]:
 
 
 def fhir_lines(database: Database, tenant: str, query: Query) -> Iterator[str]:
-    """Give a FHIR AuditEvent a line, newest first."""
-    with database.reader() as session:
-        for event in every(session, query):
+    """Give a FHIR AuditEvent a line, newest first, each page from a transaction of its own."""
+    after: Cursor | None = None
+    while True:
+        with database.reader() as session:
+            page = find(session, query, after=after, limit=PAGE)
+        for event in page.events:
             yield json.dumps(to_fhir(event, tenant), ensure_ascii=False, separators=(",", ":"))
+        after = page.next
+        if after is None:
+            return
 
 
-def chunks(lines: Iterable[str]) -> Iterator[bytes]:
-    """Give lines as bytes, several at once."""
-    held = bytearray()
-    for line in lines:
-        held += line.encode("utf-8") + b"\n"
-        if len(held) >= CHUNK:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+def encoded(lines: Iterable[str]) -> Iterator[bytes]:
+    """Give lines as bytes, each with its end."""
+    return (line.encode("utf-8") + b"\n" for line in lines)
