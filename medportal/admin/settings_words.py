@@ -197,7 +197,11 @@ def yes_or_no(request: Request, value: bool) -> str:
 def grant_words(request: Request, role: Role) -> str:
     """Return what a role may do, and for whom, in one line."""
     by_reach = {
-        reach: [translate(request, PERMISSIONS[p]) for p, r in role.grants.items() if r is reach]
+        reach: [
+            translate(request, words)
+            for permission, words in PERMISSIONS.items()
+            if role.grants.get(permission) is reach
+        ]
         for reach in Reach
     }
     return " ".join(

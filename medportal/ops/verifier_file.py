@@ -9,10 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import medportal
-
 ENTRY = "medportal.ops.verify_log"
-PACKAGE = Path(medportal.__file__).parent
+PACKAGE = Path(__file__).resolve().parents[1]
 #: What the file has in the place of a package from elsewhere.
 STANDS_IN = {"cbor2.py": PACKAGE / "ops" / "plain_cbor.py"}
 MAIN = f"import sys\n\nfrom {ENTRY} import main\n\nsys.exit(main())\n"
