@@ -1,7 +1,7 @@
 """Load the facts of a decision: identifiers, dates and categories, never content."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, or_, select
@@ -95,7 +95,7 @@ def patients_facts(
     """
     asker = identity.person_id if identity else ""
     ids = sorted(set(patient_ids))
-    there = set(session.scalars(select(Patient.person_id).where(Patient.person_id.in_(ids))))
+    there = set(session.scalars(select(Patient.person_id).where(_among(Patient.person_id, ids))))
     assignments = _assignments(session, ids, asker, departments, now)
     represents = _representations(session, ids, asker, now)
     rules = _rules_about(session, ids, identity, departments, now)
@@ -112,6 +112,11 @@ def patients_facts(
         )
         for patient_id in ids
     }
+
+
+def _among(column: InstrumentedAttribute[str], ids: Sequence[str]) -> ColumnElement[bool]:
+    # One id is asked for as one: a list is put together anew each time, which costs as much again.
+    return column == ids[0] if len(ids) == 1 else column.in_(ids)
 
 
 def _not_over(until: InstrumentedAttribute[datetime | None], now: datetime) -> ColumnElement[bool]:
@@ -131,7 +136,7 @@ def _assignments(
             CareAssignment.since,
             CareAssignment.until,
         ).where(
-            CareAssignment.patient_id.in_(ids),
+            _among(CareAssignment.patient_id, ids),
             or_(CareAssignment.staff_id == asker, CareAssignment.ward.in_(sorted(departments))),
             _not_over(CareAssignment.until, now),
         )
@@ -156,7 +161,7 @@ def _representations(
 ) -> Mapping[str, list[Term]]:
     rows = session.execute(
         select(Representative.patient_id, Representative.since, Representative.until).where(
-            Representative.patient_id.in_(ids),
+            _among(Representative.patient_id, ids),
             Representative.person_id == asker,
             # What was named, and not agreed to by a second person, opens nothing.
             Representative.approved_by.is_not(None),
@@ -186,7 +191,7 @@ def _rules_about(
     }
     rows = _rules(
         session,
-        PatientRule.patient_id.in_(ids),
+        _among(PatientRule.patient_id, ids),
         or_(*(and_(PatientRule.whom == k, PatientRule.whom_id.in_(v)) for k, v in named.items())),
         _not_over(PatientRule.until, now),
     )
@@ -257,7 +262,7 @@ def _glass(
             BrokenGlass.until,
             BrokenGlass.sensitive,
         ).where(
-            BrokenGlass.patient_id.in_(ids),
+            _among(BrokenGlass.patient_id, ids),
             BrokenGlass.staff_id == asker,
             BrokenGlass.until > now,
         )
