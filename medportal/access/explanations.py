@@ -579,8 +579,6 @@ YOU = _("You")
 NOBODY = _("Somebody who had not signed in")
 #: Whose name is not the patient's to know: that they have an account here is private too.
 SOMEBODY = _("Somebody with an account here")
-ON_SITE = _("In the institution")
-REMOTE = _("From outside the institution")
 BY_ITSELF = _("By itself, without a person")
 
 

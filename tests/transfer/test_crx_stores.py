@@ -260,11 +260,12 @@ def test_an_item_that_cannot_be_opened_says_so_and_waits(houses):
     laboratory.queue("hospital")
     with Session(laboratory.engine) as session, session.begin():
         session.execute(update(Outbox).values(sealed=b"spoilt"))
-    store = sender(laboratory)
-    assert store.due(utcnow()) == ["hospital"]
-    assert store.claim("hospital", 10, utcnow()) == []
+    # A moment later it may be due again.
+    store, now = sender(laboratory), utcnow()
+    assert store.due(now) == ["hospital"]
+    assert store.claim("hospital", 10, now) == []
     assert row(laboratory) == ("retrying", "cannot-open")
-    assert store.due(utcnow()) == []
+    assert store.due(now) == []
 
 
 @pytest.mark.parametrize(
