@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
+from conftest import NUMBERS
 from functional_helpers import page_text
 from sqlalchemy import func, select, update
 
@@ -30,8 +31,6 @@ def sessions_of(portal, role, tenant="hospital"):
 def from_elsewhere(portal, role, tenant="hospital"):
     browser = portal.browser(tenant)
     browser.app.extra_environ |= {"REMOTE_ADDR": OUTSIDE, "HTTP_USER_AGENT": FIREFOX}
-    from conftest import NUMBERS
-
     assert browser.sign_in(NUMBERS[role]).status_int == 303
     return browser
 
@@ -92,8 +91,6 @@ def test_a_header_that_a_browser_sends_puts_nobody_on_site(portal):
         "HTTP_FORWARDED": "for=127.0.0.1",
         "HTTP_X_REAL_IP": "127.0.0.1",
     }
-    from conftest import NUMBERS
-
     assert browser.sign_in(NUMBERS["patient_assistant"]).status_int == 303
     assert [row.on_site for row in sessions_of(portal, "patient_assistant")] == [False]
     assert [row.address for row in sessions_of(portal, "patient_assistant")] == [OUTSIDE]
@@ -137,8 +134,6 @@ def test_sessions_that_are_over_are_not_listed(portal):
 def test_what_a_browser_says_of_itself_is_cut_and_escaped(portal):
     browser = portal.browser()
     browser.app.extra_environ |= {"HTTP_USER_AGENT": "<script>Chrome/</script>\x07" + "x" * 5000}
-    from conftest import NUMBERS
-
     assert browser.sign_in(NUMBERS["other_doctor"]).status_int == 303
     (row,) = sessions_of(portal, "other_doctor")
     assert len(row.user_agent) == 200 and "\x07" not in row.user_agent
