@@ -31,6 +31,10 @@ from medportal.tenancy.registry import Database, TenantRegistry
 DEFAULT_CONFIG = "development.ini"
 
 
+#: More fields than this of a single row do not fit beside each other in a terminal.
+WIDE = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What every command gets: the ini file and its variables, parsed when asked for."""
@@ -70,12 +74,15 @@ class Context:
         return [*command, *words]
 
     def show(self, rows: list[dict[str, Any]], title: str) -> None:
-        """Print rows as JSON lines or as a table."""
+        """Print rows as JSON lines or as a table; a single wide row as one line for each field."""
         if self.as_json:
             for row in rows:
                 click.echo(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str))
             return
-        table = Table(title=title, title_justify="left")
+        upright = len(rows) == 1 and len(rows[0]) > WIDE
+        if upright:
+            rows = [{"field": name, "value": value} for name, value in rows[0].items()]
+        table = Table(title=title, title_justify="left", show_header=not upright)
         for name in rows[0] if rows else ["-"]:
             # Nothing is cut short: paths and codes are there to be used.
             table.add_column(name, overflow="fold")
@@ -161,7 +168,10 @@ def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool
 
 
 def _database(settings: Settings, name: str) -> Database:
-    return TenantRegistry(settings.tenants).database(settings.tenant(name).id)
+    """Return the database of an institution; it is closed when the command ends."""
+    database = TenantRegistry(settings.tenants).database(settings.tenant(name).id)
+    click.get_current_context().call_on_close(database.dispose)
+    return database
 
 
 @main.group()

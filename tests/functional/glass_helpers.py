@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from admin_helpers import employ
-from conftest import PASSWORD
+from installation import PASSWORD
 from second_factor_helpers import Clock
 from sqlalchemy import select, update
 from webtest import TestResponse

@@ -4,7 +4,7 @@ from datetime import date
 from itertools import count
 from typing import Any
 
-from conftest import PASSWORD
+from installation import PASSWORD
 from sqlalchemy import select
 from webtest import TestResponse
 

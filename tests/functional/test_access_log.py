@@ -7,8 +7,8 @@ from io import StringIO
 
 import pytest
 from admin_helpers import employ
-from conftest import CAST
 from functional_helpers import page_text
+from installation import CAST
 from log_helpers import Someone, entries_of, rows_of
 from sqlalchemy.exc import OperationalError
 

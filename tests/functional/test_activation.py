@@ -6,8 +6,8 @@ from datetime import date, timedelta
 import pytest
 from access_helpers import GOOD, OTHER, Waiting, deliver, enter, fill, posted
 from admin_helpers import do
-from conftest import NUMBERS
 from functional_helpers import page_text
+from installation import NUMBERS
 from second_factor_helpers import Clock, told
 from sqlalchemy import select, update
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from access_helpers import deliver, fill
 from admin_helpers import PASSWORD, do, employ, events_of, every_event, look_after, unused_number
-from conftest import CAST
 from functional_helpers import page_text
+from installation import CAST
 from second_factor_helpers import told
 from sqlalchemy import select, update
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 from admin_helpers import employ
-from conftest import CAST
 from functional_helpers import page_text
+from installation import CAST
 from log_helpers import Someone, rows_of
 from sqlalchemy import delete, select, update
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from conftest import TENANTS, Installation, install, raw_settings, tenant_files
 from functional_helpers import page_text
+from installation import TENANTS, Installation, install, raw_settings, tenant_files
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.orm import Session

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 from admin_helpers import every_event
-from conftest import CAST, NUMBERS
 from functional_helpers import page_text
 from glass_helpers import MARKER, WORDS, doctor_of, fall_ill, seek, smash
+from installation import CAST, NUMBERS
 from second_factor_helpers import told
 from sqlalchemy import select
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import TENANTS, Installation, install
+from installation import TENANTS, Installation, install
 from sqlalchemy import delete, select, update
 
 from medportal import cli

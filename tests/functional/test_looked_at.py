@@ -6,8 +6,8 @@ from io import StringIO
 
 import pytest
 from admin_helpers import employ, events_of
-from conftest import CAST
 from functional_helpers import page_text
+from installation import CAST
 from log_helpers import Someone, rows_of
 from sqlalchemy.exc import OperationalError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from access_helpers import enter
-from conftest import NUMBERS, PASSWORD
+from installation import NUMBERS, PASSWORD
 from sqlalchemy import event as sql_events
 from sqlalchemy import select
 from webtest import TestResponse

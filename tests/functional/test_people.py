@@ -12,8 +12,8 @@ from admin_helpers import (
     look_after,
     unused_number,
 )
-from conftest import CAST, NUMBERS
 from functional_helpers import page_text
+from installation import CAST, NUMBERS
 from second_factor_helpers import told
 from sqlalchemy import select, update
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from admin_helpers import employ, every_event
-from conftest import CAST
 from functional_helpers import page_text
 from glass_helpers import MARKER, WORDS, doctor_of, fall_ill, smash
+from installation import CAST
 from second_factor_helpers import told
 from sqlalchemy import update
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
-from conftest import NUMBERS
 from functional_helpers import page_text
+from installation import NUMBERS
 from sqlalchemy import func, select, update
 
 from medportal.audit.events import Action, Event
