@@ -250,9 +250,12 @@ def test_wrong_old_passwords_are_throttled(portal):
 # -- clumsy and hostile input ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [" 1957 3526 ", "19.573.526", "19573526\t", "１９５７３５２６"])
+@pytest.mark.parametrize("number", [" 1478 9078 ", "14.789.078", "14789078\t", "１４７８９０７８"])
 def test_a_number_is_taken_as_people_write_it(portal, number):
-    assert portal.browser().sign_in(number).status_int == 303
+    browser = portal.browser()
+    # Nobody failed from here, or under this number: who did has to wait.
+    browser.app.extra_environ["REMOTE_ADDR"] = "127.0.0.9"
+    assert browser.sign_in(number).status_int == 303
 
 
 @pytest.mark.parametrize("field", ["number", "password"])
