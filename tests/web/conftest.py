@@ -162,6 +162,8 @@ GALLERY = """
   <metal:x use-macro="ui.macros['summary']" tal:define="rows rows"/>
   <metal:x use-macro="ui.macros['table']" tal:define="caption 'Laboratory results';
      columns columns; rows results; numeric {1}; empty 'x'"/>
+  <metal:x use-macro="ui.macros['table']" tal:define="caption 'Heads'; numeric {};
+     columns ['Partner', 'Root']; rows [['Laboratory', 'ab' * 32]]; empty 'x'"/>
   <metal:x use-macro="ui.macros['table']" tal:define="caption 'None'; columns []; rows [];
      empty 'There are no records yet. They appear here when a laboratory sends one.'"/>
   <h2>Her people</h2>
