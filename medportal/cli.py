@@ -29,8 +29,6 @@ from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database, TenantRegistry
 
 DEFAULT_CONFIG = "development.ini"
-
-
 #: More fields than this of a single row do not fit beside each other in a terminal.
 WIDE = 5
 
