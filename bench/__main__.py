@@ -1,6 +1,6 @@
 """``python -m bench``: every bench after the other, JSON lines."""
 
-from bench import access_log, audit_log, decisions, outbox, sign_ins
+from bench import access_log, audit_log, backup, decisions, outbox, sign_ins
 
 if __name__ == "__main__":
     outbox.main([])
@@ -8,3 +8,4 @@ if __name__ == "__main__":
     decisions.main()
     access_log.main([])
     audit_log.main()
+    backup.main([])

@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pyramid.paster import get_appsettings
@@ -28,7 +29,12 @@ from medportal.logs import configure_logging
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database, TenantRegistry
 
+if TYPE_CHECKING:
+    from medportal.ops.stores import Checked, Stores
+
 DEFAULT_CONFIG = "development.ini"
+#: How often long work says how far it has come.
+PROGRESS_SECONDS = 2.0
 #: More fields than this of a single row do not fit beside each other in a terminal.
 WIDE = 5
 
@@ -206,11 +212,13 @@ def tenant_check(context: Context) -> None:
 def tenant_migrate(context: Context, names: tuple[str, ...]) -> None:
     """Bring the databases of the named tenants (or all) to this code's schema."""
     from medportal.ops.institution import migrate_database
+    from medportal.ops.stores import migrate_documents
 
     settings = context.settings()
     rows = []
     for name in names or settings.tenants:
         migrate_database(settings.tenant(name))
+        migrate_documents(settings.tenant(name))
         rows.append({"tenant": name, "state": "current"})
     context.show(rows, "Databases")
 
@@ -272,26 +280,89 @@ def keys_init(context: Context, names: tuple[str, ...]) -> None:
 
 
 @keys.command("status")
-@click.argument("name")
+@click.argument("names", nargs=-1)
 @click.pass_obj
-def keys_status(context: Context, name: str) -> None:
-    """List the certified keys with their ends."""
-    from medportal.keys import Places
-    from medportal.pki.ca import inventory
+def keys_status(context: Context, names: tuple[str, ...]) -> None:
+    """List every key with its age, its purpose and how it stands; opens none for use."""
+    from medportal.ops.keys import inventory
 
     settings = context.settings()
-    directory = Places(settings.home(settings.tenant(name).id)).pki
-    context.show(
-        [
-            {
-                "purpose": str(info.purpose),
-                "until": info.not_after.isoformat(),
-                "renew": info.renew_at.isoformat(),
-            }
-            for info in inventory(directory)
-        ],
-        f"Keys of {name}",
+    for name in names or settings.tenants:
+        lines = inventory(settings, settings.tenant(name), _database(settings, name), utcnow())
+        rows = [line.row for line in lines]
+        if context.as_json:
+            rows = [{"tenant": name, **row} for row in rows]
+        context.show(rows, f"Keys of {name}")
+
+
+_SETTLE = click.option(
+    "--settle",
+    type=click.IntRange(0, 3600),
+    default=120,
+    show_default=True,
+    help="Seconds for requests under way; 0 only where nothing serves.",
+)
+
+
+@keys.command("rotate")
+@click.argument("name")
+@_SETTLE
+@click.pass_obj
+def keys_rotate(context: Context, name: str, settle: int) -> None:
+    """Put a new tenant key in the old one's place, while the portal serves.
+
+    May be interrupted: run it again, and it goes on.
+    """
+    from medportal.ops.rotation import change_of, rotate
+
+    settings = context.settings()
+    change = change_of(
+        settings,
+        settings.tenant(name),
+        _database(settings, name),
+        _say_progress(),
+        timedelta(seconds=settle),
     )
+    context.show([{"tenant": name, **asdict(rotate(change))}], "Tenant key renewed")
+
+
+@keys.command("rekey")
+@click.argument("name")
+@_SETTLE
+@click.confirmation_option(
+    prompt="Every patient gets a new key and every record is sealed anew. Go on?"
+)
+@click.pass_obj
+def keys_rekey(context: Context, name: str, settle: int) -> None:
+    """Answer a theft of keys: another tenant key, other patient keys, everything sealed anew.
+
+    The portal goes on serving. May be interrupted: run it again, and it goes on.
+    """
+    from medportal.ops.rotation import change_of, rekey
+
+    settings = context.settings()
+    change = change_of(
+        settings,
+        settings.tenant(name),
+        _database(settings, name),
+        _say_progress(),
+        timedelta(seconds=settle),
+    )
+    context.show([{"tenant": name, **asdict(rekey(change))}], "Keys replaced")
+
+
+def _say_progress() -> Callable[[Any], None]:
+    """Return what tells how far a long command is: at most a line a second on standard error."""
+    last: list[float | str] = [0.0, ""]
+
+    def say(progress: Any) -> None:
+        now = time.monotonic()
+        if progress.step == last[1] and now - float(last[0]) < 1:
+            return
+        last[:] = [now, progress.step]
+        _say(f"{progress.step}: {progress.done} of {progress.total}")
+
+    return say
 
 
 @main.group()
@@ -402,6 +473,111 @@ def partner_revoke(context: Context, name: str, institution: str, reason: str) -
             ),
         )
     context.show([{"partner": institution, "revoked": True}], "Revoked")
+
+
+@main.group("store")
+def document_store() -> None:
+    """Document stores: where sealed records lie."""
+
+
+def _stores(context: Context, name: str) -> "Stores":
+    from medportal.ops.stores import Stores
+    from medportal.vault.mongo import close_clients
+
+    settings = context.settings()
+    click.get_current_context().call_on_close(close_clients)
+    return Stores(settings.tenant(name), _database(settings, name))
+
+
+def _documents_done(name: str) -> Callable[[int, int], None]:
+    """Return what says every few seconds how far a command has come."""
+    said = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            _say(f"{name}: {done} of {total} documents")
+
+    return progress
+
+
+_STORE = click.Choice(["sql", "mongodb"])
+
+
+@document_store.command("status")
+@click.argument("name")
+@click.option("--verify", is_flag=True, help="Read every document and compare its hash.")
+@click.pass_obj
+def store_status(context: Context, name: str, verify: bool) -> None:
+    """Say where documents lie and how many; with --verify, whether each is as it was filed."""
+    stores = _stores(context, name)
+    if not verify:
+        context.show(stores.status(), f"Document stores of {name}")
+        return
+    checked = stores.check(_documents_done(name))
+    row = {"named": checked.looked_at, "as filed": checked.fits, "erased": checked.erased}
+    context.show([{**row, "wrong": checked.wrong_ones}], f"Documents of {name}")
+    _say_wrong(checked)
+
+
+@document_store.command("copy")
+@click.argument("name")
+@click.option("--to", "to", type=_STORE, help="The store to copy to.")
+@click.option("--from", "source", type=_STORE, help="The store to copy from.")
+@click.option(
+    "--clear", is_flag=True, help="Then empty the other store, which must not be in use any more."
+)
+@click.pass_obj
+def store_copy(
+    context: Context, name: str, to: str | None, source: str | None, clear: bool
+) -> None:
+    """Copy every document to the other store, while the portal serves; safe to run again.
+
+    Each is compared with the hash in the index, before and after.
+    """
+    from medportal.ops.stores import direction
+
+    stores = _stores(context, name)
+    begin, end = direction(context.settings().tenant(name), to, source)
+    done = stores.copy(begin, end, _documents_done(name))
+    if clear and done.result.is_whole:
+        done.removed = stores.clear(begin, _documents_done(name))
+    row = {
+        "copied": done.copied,
+        "mended": done.mended,
+        "as filed": done.result.fits,
+        "erased": done.result.erased,
+        "wrong": done.result.wrong_ones,
+        "removed": done.removed,
+    }
+    context.show([row], f"Documents of {name} in {end}")
+    _say_wrong(done.result)
+
+
+@document_store.command("sweep")
+@click.argument("name")
+@click.option("--store", "kind", type=_STORE, help="The store to sweep; the one in use if absent.")
+@click.pass_obj
+def store_sweep(context: Context, name: str, kind: str | None) -> None:
+    """Set aside documents that no record names; remove those set aside thirty days ago."""
+    stores = _stores(context, name)
+    swept = stores.sweep(kind or context.settings().tenant(name).documents.store, utcnow())
+    row = {
+        "documents": swept.looked_at,
+        "set aside": swept.set_aside,
+        "taken back": swept.taken_back,
+        "removed": swept.removed,
+    }
+    context.show([row], f"Sweep of {name}")
+
+
+def _say_wrong(checked: "Checked") -> None:
+    """Name the first documents that are not as they were filed, and end with status 1."""
+    for document_id, what in checked.wrong:
+        _say(f"document {document_id}: {what}")
+    if not checked.is_whole:
+        sys.exit(1)
 
 
 @main.group()
@@ -638,6 +814,162 @@ def audit_prune(context: Context, name: str, before: datetime) -> None:
 
 
 @main.group()
+def backup() -> None:
+    """Backups of an institution: two files, one with data, one with keys."""
+
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _opens_backups(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that open a backup."""
+    key = click.option(
+        "--key",
+        "away",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        required=True,
+        help="The directory that medportal backup key made.",
+    )
+    passphrase = click.option(
+        "--passphrase-file", "passphrase", type=_FILE, required=True, help="Of the backup key."
+    )
+    return key(passphrase(command))
+
+
+@backup.command("key")
+@click.argument("name")
+@click.option("--to", "away", type=_DIRECTORY, required=True, help="To be carried away.")
+@click.option(
+    "--passphrase-file", "passphrase", type=_FILE, required=True, help="Keep it apart from both."
+)
+@click.pass_obj
+def backup_key(context: Context, name: str, away: Path, passphrase: Path) -> None:
+    """Make the key that backups are sealed to; this machine keeps its public half only."""
+    from medportal.ops.backup import create_backup_key
+
+    settings = context.settings()
+    create_backup_key(settings, settings.tenant(name), away, passphrase)
+    context.show([{"tenant": name, "carry_away": str(away)}], "Backup key")
+
+
+@backup.command("create")
+@click.argument("name")
+@click.option("--to", "data", type=_DIRECTORY, required=True, help="For the data file.")
+@click.option(
+    "--keys-to", "keys", type=_DIRECTORY, required=True, help="For the keys file, apart from it."
+)
+@click.pass_obj
+def backup_create(context: Context, name: str, data: Path, keys: Path) -> None:
+    """Make a backup while everything serves. Exit status 1: documents are missing or changed."""
+    from medportal.backup.making import Places
+    from medportal.ops.backup import create
+
+    settings = context.settings()
+    database = _database(settings, name)
+
+    def say(counts: Any) -> None:
+        _say(f"{counts.rows} rows, {counts.documents} documents")
+
+    tenant_ = settings.tenant(name)
+    made = create(settings, tenant_, database, Places(data, keys), utcnow(), say)
+    row = {
+        "backup": made.backup,
+        "data": str(made.data),
+        "keys": str(made.keys),
+        "rows": made.counts.rows,
+        "documents": made.counts.documents,
+        "damaged": made.damaged,
+    }
+    context.show([row], f"Backup of {name}")
+    if made.damaged:
+        _say(
+            "medportal: some documents are missing or not what their rows say, and are not in the "
+            "backup: if a patient was erased or keys renewed meanwhile, make it again"
+        )
+        sys.exit(1)
+
+
+@backup.command("verify")
+@click.argument("files", type=_FILE, nargs=-1, required=True)
+@_opens_backups
+@click.pass_obj
+def backup_verify(context: Context, files: tuple[Path, ...], away: Path, passphrase: Path) -> None:
+    """Read backup files to their ends: whole, unchanged and this institution's own."""
+    from medportal.ops.backup import check, opener
+
+    rows = [
+        {
+            "tenant": found.label.tenant,
+            "part": found.label.part,
+            "made": found.label.made.isoformat(),
+            "rows": found.counts.rows,
+            "documents": found.counts.documents,
+            "files": found.counts.files,
+            "state": "whole",
+        }
+        for found in check(list(files), opener(away, passphrase))
+    ]
+    context.show(rows, "Backups")
+
+
+@backup.command("restore")
+@click.argument("name")
+@click.option("--data", type=_FILE, required=True, help="The data file.")
+@click.option("--keys", type=_FILE, required=True, help="The keys file: this one's or a later.")
+@click.option("--ledger", type=_FILE, help="A newer ledger of erasures than the keys file's.")
+@click.option("--head", type=_FILE, help="The last head of what is lost, from a partner.")
+@click.option(
+    "--statement",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --head: where to write the signed statement for the partners.",
+)
+@_opens_backups
+@click.pass_obj
+def backup_restore(
+    context: Context,
+    name: str,
+    data: Path,
+    keys: Path,
+    ledger: Path | None,
+    head: Path | None,
+    statement: Path | None,
+    away: Path,
+    passphrase: Path,
+) -> None:
+    """Restore a backup into an empty directory and database; stop everything that runs first."""
+    from medportal.backup.restoring import Pair
+    from medportal.ops.backup import Lost, opener, restore
+
+    if (head is None) != (statement is None):
+        raise click.UsageError("--head and --statement belong together")
+    settings = context.settings()
+    done = restore(
+        settings,
+        settings.tenant(name),
+        Pair(data, keys),
+        opener(away, passphrase),
+        utcnow(),
+        ledger=ledger,
+        lost=Lost(head, statement) if head and statement else None,
+    )
+    row = {
+        "tenant": name,
+        "made": done.data.label.made.isoformat(),
+        "rows": done.data.counts.rows + done.keys.counts.rows,
+        "documents": done.data.counts.documents,
+        "files": done.keys.counts.files,
+        "erased_again": done.erased,
+    }
+    context.show([row], "Restored")
+    if head is None:
+        _say(
+            "medportal: if a partner holds a later head of this log, declare what is lost before "
+            "jobs starts: medportal audit accept-restore --head FILE"
+        )
+
+
+@main.group()
 def staff() -> None:
     """Staff."""
 
@@ -678,6 +1010,60 @@ def sessions_end(context: Context, name: str, reason: str) -> None:
 
     ended = end_all_sessions(_database(context.settings(), name), reason, utcnow())
     context.show([{"tenant": name, "ended": ended}], "Sessions")
+
+
+@main.group()
+def record() -> None:
+    """Records that somebody took along."""
+
+
+@record.command("verify")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--ca",
+    "authorities",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An institution's CA certificate (ca.crt), got from a place you trust; may be repeated.",
+)
+@click.option(
+    "--crl",
+    "lists",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The newest list of withdrawn certificates of such an authority; may be repeated.",
+)
+@click.option(
+    "--extract",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the signed file that a PDF has inside.",
+)
+@click.option("--show", is_flag=True, help="Print what each record says.")
+@click.pass_obj
+def record_verify(
+    context: Context,
+    file: Path,
+    authorities: tuple[Path, ...],
+    lists: tuple[Path, ...],
+    extract: Path | None,
+    show: bool,
+) -> None:
+    """Check a file that was taken along, FHIR or PDF, without any connection.
+
+    Exit status: 0 right, 1 changed or signed by a key that must not, 2 not readable, 3 nothing is
+    wrong, but somebody signed whose authority was not given.
+    """
+    from medportal.exports.report import check_file, in_words, rows
+
+    checked = check_file(file, authorities, lists)
+    if extract is not None:
+        extract.write_bytes(checked.bundle)
+    if context.as_json:
+        context.show(rows(checked.report), "Records")
+    else:
+        click.echo("\n".join(in_words(checked, show=show)))
+    sys.exit(int(checked.status))
 
 
 @main.group()

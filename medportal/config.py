@@ -11,17 +11,22 @@ from medportal.logs import configure_logging
 from medportal.pki.profiles import Group
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import TenantRegistry
+from medportal.vault.stores import documents_of
 
 ROOMS = (
     "pyramid_tm",
     "pyramid_retry",
     "medportal.tenancy",
+    "medportal.vault",
     "medportal.web",
     "medportal.audit.requests",
     "medportal.identity",
     "medportal.patients",
     "medportal.access",
+    "medportal.erasure",
     "medportal.records",
+    "medportal.exports",
+    "medportal.results",
     "medportal.admin",
     "medportal.demo.mailbox",
     "medportal.routes",
@@ -57,6 +62,9 @@ def make_app(raw: Mapping[str, str]) -> Any:
     }
     config.add_request_method(
         lambda request: request.registry["keys"][request.tenant.id], "keys", reify=True
+    )
+    config.add_request_method(
+        lambda request: documents_of(request.tenant, request.db), "documents", reify=True
     )
     config.set_default_permission(NO_SUCH_PERMISSION)
     for room in ROOMS:

@@ -1,9 +1,9 @@
 """``medportal jobs``: what an institution's backend does by itself, in one loop.
 
 Each turn: file what the receiver accepted, number and sign audit events, send mail; now and
-then: renew the revocation list, forget stale sessions, throttles and mails. Each step is a
-transaction of its own, and a step that fails is logged and tried again: one that cannot run
-shall not stop the others.
+then: tell of new results, and of critical ones that nobody noted in time; renew the revocation
+list, forget stale sessions, throttles and mails. Each step is a transaction of its own, and a
+step that fails is logged and tried again: one that cannot run shall not stop the others.
 """
 
 import threading
@@ -26,7 +26,10 @@ from medportal.core.clock import Clock, utcnow
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
 from medportal.delivery import blocks, outbox
+from medportal.delivery.held import has_untold
 from medportal.delivery.inbox import has_pending
+from medportal.erasure import service as erasures
+from medportal.erasure.ledger import Entry, ledger_path
 from medportal.identity import email_change, throttle
 from medportal.identity.codes import forget_old_halves
 from medportal.identity.links import mint
@@ -41,12 +44,15 @@ from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
 from medportal.pki.profiles import Group, Purpose
+from medportal.records import news
 from medportal.records.intake import take_in
+from medportal.results import held, telling
 from medportal.settings import Settings
 from medportal.tenancy.effective import EffectiveTenant
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
-from medportal.vault.documents import SqlDocumentStore
+from medportal.vault.documents import DocumentStore
+from medportal.vault.stores import documents_of
 from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
@@ -85,6 +91,10 @@ class Jobs:
             _Step("audit", self._sequence),
             _Step("partner-index", self._build_indexes, every=timedelta(seconds=2)),
             _Step("patient-rules", self._apply_rules, every=timedelta(seconds=2)),
+            _Step("results", self._tell_results, every=timedelta(seconds=2)),
+            _Step("waiting-results", self._escalate_results, every=timedelta(seconds=30)),
+            _Step("held-results", self._prepare_held, every=timedelta(seconds=2)),
+            _Step("erasures", self._erase, every=timedelta(seconds=2)),
             _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
         ]
@@ -150,7 +160,7 @@ class Jobs:
             if not has_pending(session, now):
                 return False
         with self._database.writer() as session, session.begin():
-            done = take_in(session, SqlDocumentStore, self._keys, now)
+            done = take_in(session, self._documents, self._keys, now)
         return done.filed + done.set_aside > 0
 
     def _sequence(self, now: datetime) -> bool:
@@ -217,6 +227,50 @@ class Jobs:
                 append(session, turned_event(turned, Action.DELIVERY_RELEASED, now, ACTOR))
         return False
 
+    def _tell_results(self, now: datetime) -> bool:
+        """Post mails about what was filed since, to those who may read it."""
+        with self._database.reader() as session:
+            if not news.has_untold(session):
+                return False
+        with self._database.writer() as session, session.begin():
+            return telling.tell(session, self._house, now) == telling.BATCH
+
+    def _escalate_results(self, now: datetime) -> bool:
+        """Tell the team of critical results that nobody has noted in time."""
+        by = now - self._tenant.results.critical_within
+        with self._database.reader() as session:
+            if not news.has_overdue(session, by):
+                return False
+        with self._database.writer() as session, session.begin():
+            return telling.escalate(session, self._house, now) == telling.BATCH
+
+    def _prepare_held(self, now: datetime) -> bool:
+        """Let those who decide about results that were held back see who they are about."""
+        with self._database.reader() as session:
+            if not has_untold(session):
+                return False
+        with self._database.writer() as session, session.begin():
+            return held.prepare(session, self._keys) == held.BATCH
+
+    @property
+    def _house(self) -> telling.House:
+        return telling.House(self._tenant, self._keys.vault)
+
+    def _erase(self, now: datetime) -> bool:
+        """Carry out the erasures to which a second person agreed, each in its own transaction."""
+        with self._database.reader() as session:
+            if not erasures.has_agreed(session):
+                return False
+            agreed = erasures.agreed(session)
+        signer = self._keys.signer(Purpose.HEAD)
+        ledger = ledger_path(self._keys.places.pki)
+        for shown in agreed:
+            with self._database.writer() as session, session.begin():
+                documents = self._documents(session)
+                entry = erasures.carry_out(session, documents, signer, ledger, shown, now)
+                append(session, _erased(entry, now))
+        return False
+
     def _change_emails(self, now: datetime) -> bool:
         """Carry out changes of addresses that staff asked for and nobody objected to in time."""
         with self._database.reader() as session:
@@ -238,6 +292,9 @@ class Jobs:
     def _transaction(self) -> Iterator[Session]:
         with self._database.writer() as session, session.begin():
             yield session
+
+    def _documents(self, session: Session) -> DocumentStore:
+        return documents_of(self._tenant, session)
 
     def _writing(self) -> Session:
         return self._database.writer()
@@ -265,6 +322,17 @@ def _rule_ran_out(rule_id: str, patient_id: str, partner: str, now: datetime) ->
         object=rule_id,
         reasons=[Reason.EXPIRED],
         details={"partner": partner},
+    )
+
+
+def _erased(entry: Entry, now: datetime) -> Event:
+    return Event.create(
+        Action.PATIENT_KEY_DESTROYED,
+        now=now,
+        actor=ACTOR,
+        patient=entry.patient_id,
+        object=entry.erasure_id,
+        reasons=[Reason.APPROVED_BY_SECOND_PERSON],
     )
 
 

@@ -23,7 +23,7 @@ from medportal.pki.profiles import CrlLimits, Group, Purpose
 from medportal.pki.signers import Signer
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.boxes import load_private, load_public
-from medportal.vault.keystore import load as load_keyring
+from medportal.vault.keystore import KeyringFile
 from medportal.vault.sealing import (
     BoxPrivateKey,
     BoxPublicKey,
@@ -123,7 +123,10 @@ class TenantKeys:
     def vault(self) -> Vault:
         """Return the vault that seals and opens records."""
         passphrase = self.passphrase(Group.PORTAL)
-        return Vault(self.tenant.id, load_keyring(self.places.keyring, passphrase))
+        rings = KeyringFile(self.places.keyring, passphrase)
+        # Opened now: what is wrong with the file is said before anything depends on it.
+        rings()
+        return Vault(self.tenant.id, rings)
 
     @cached_property
     def keystore(self) -> KeyStore:
@@ -169,10 +172,15 @@ class TenantKeys:
         """
         if institution == self.tenant.id:
             return Authority(self.keystore.ca, self.keystore.crl_der)
-        for partner in self._trust.partners:
-            if partner.institution == institution:
-                return Authority(partner.ca, partner.crl_der)
-        raise UnknownPartner("no such partner is trusted")
+        partner = self.partner(institution)
+        if partner is None:
+            raise UnknownPartner("no such partner is trusted")
+        return Authority(partner.ca, partner.crl_der)
+
+    def partner(self, institution: str) -> Partner | None:
+        """Return a partner that is or was trusted, ``None`` for anybody else."""
+        found = (one for one in self._trust.partners if one.institution == institution)
+        return next(found, None)
 
     def partner_keys(self) -> list[PartnerKey]:
         """Return the pseudonym keys shared with the partners that are trusted now."""

@@ -19,9 +19,12 @@ from sqlalchemy.orm import Session
 
 from medportal.tenancy.engines import make_engine
 from medportal.tenancy.schema import migrate
+from medportal.vault.mongo import close_clients
 
 # Helpers that lie beside the tests that use them; import-mode "importlib" adds no path.
 sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer", "e2e")]
+
+import mongo_server  # noqa: E402
 
 # A busy machine is no fault of the code: hypothesis shall not measure time.
 settings.register_profile("medportal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -103,6 +106,20 @@ def postgres_url() -> Iterator[str]:
     finally:
         run("pg_ctl", "-D", data, "-w", "-s", "-m", "immediate", "stop")
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mongo_server.MongoServer]:
+    """Give a MongoDB server over TLS: one of our own, or the one that the environment names."""
+    home = tmp_path_factory.mktemp("mongodb")
+    if mongo_server.is_given():
+        server = mongo_server.given(home)
+    else:
+        want(mongo_server.program(), "SecantusDB (secantusd-py) is not installed")
+        server = mongo_server.started(home)
+    yield server
+    close_clients()
+    server.stop()
 
 
 @pytest.fixture(scope="session")

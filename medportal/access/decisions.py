@@ -125,6 +125,8 @@ AS_AUTHOR = Clause(
 )
 #: What is added to a record or to how somebody is looked after: a rule that allows gives none.
 ADDING = (IN_CARE_UNLESS_BLOCKED, BY_BROKEN_GLASS)
+#: Taking it along: those who look after the patient now, and the patient; no glass, no rule.
+TAKING_ALONG = (IN_CARE_UNLESS_BLOCKED, OVER_SELF, as_representative(WHOLE))
 #: What is the patient's own to do.
 OWN = (OVER_SELF, as_representative(WHOLE))
 
@@ -136,6 +138,8 @@ TABLE: Mapping[Permission, tuple[Clause, ...]] = {
     Permission.PATIENTS_REGISTER: (BY_ROLE,),
     Permission.TEAMS_MANAGE: (BY_ROLE,),
     Permission.DELIVERIES_VIEW: (BY_ROLE,),
+    Permission.HELD_DECIDE: (BY_ROLE,),
+    Permission.ERASURE_DECIDE: (BY_ROLE,),
     Permission.AUDIT_VIEW: (BY_ROLE,),
     Permission.AUDIT_EXPORT: (BY_ROLE,),
     Permission.REVIEWS_DECIDE: (BY_ROLE,),
@@ -155,6 +159,9 @@ TABLE: Mapping[Permission, tuple[Clause, ...]] = {
     Permission.RECORD_LIST: WAY_TO_RECORDS,
     Permission.RECORD_READ: (*CONTENT, AS_AUTHOR),
     Permission.RECORD_CREATE: (OVER_ALL, *ADDING),
+    Permission.RECORD_AMEND: (OVER_ALL_UNLESS_BLOCKED, *ADDING),
+    Permission.RECORD_EXPORT: TAKING_ALONG,
+    Permission.RESULT_ACKNOWLEDGE: ADDING,
     Permission.GLASS_BREAK: (BY_ROLE_OVER_ANYBODY,),
     Permission.RULES_MANAGE: OWN,
     Permission.ACCESS_LOG_VIEW: OWN,

@@ -73,6 +73,34 @@ TOLD: Mapping[Action, Telling] = {
         _("${who} read one of your records."),
         _("${who} tried to read one of your records."),
     ),
+    Action.RESULTS_VIEWED: Telling(
+        Topic.LOOKED,
+        _("${who} saw on a list that there are new results about you."),
+        _("${who} tried to see whether there are new results about you."),
+    ),
+    Action.RESULT_ACKNOWLEDGED: Telling(
+        Topic.WROTE,
+        _("${who} noted that they have seen one of your results."),
+        _("${who} tried to note that they have seen one of your results."),
+    ),
+    Action.RESULT_ESCALATED: Telling(
+        Topic.CARE,
+        _("${who} reminded the team that one of your results waits to be seen."),
+        _("${who} tried to remind the team that one of your results waits, and found nobody."),
+    ),
+    Action.HELD_VIEWED: Telling(
+        Topic.SHARED,
+        _(
+            "${who} looked at whom a record is about that was sent to us and is not filed yet. "
+            "What is in it is not shown there."
+        ),
+        _("${who} tried to look at a record that was sent to us and is not filed yet."),
+    ),
+    Action.HELD_DECIDED: Telling(
+        Topic.SHARED,
+        _("${who} decided about a record that was sent to us and had not been filed."),
+        _("${who} tried to decide about a record that was sent to us and had not been filed."),
+    ),
     Action.DELIVERY_VIEWED: Telling(
         Topic.LOOKED,
         _("${who} looked at how one of your records is sent."),
@@ -117,6 +145,31 @@ TOLD: Mapping[Action, Telling] = {
         Topic.WROTE,
         _("${who} corrected one of your records."),
         _("${who} tried to correct one of your records."),
+    ),
+    Action.ERASURE_ASKED: Telling(
+        Topic.WROTE,
+        _("${who} asked that your records here be erased."),
+        _("${who} tried to ask that your records here be erased."),
+    ),
+    Action.ERASURE_WITHDRAWN: Telling(
+        Topic.WROTE,
+        _("${who} called off the erasure of your records."),
+        _("${who} tried to call off the erasure of your records."),
+    ),
+    Action.ERASURE_AGREED: Telling(
+        Topic.WROTE,
+        _("${who} agreed to the erasure of your records, as the second person."),
+        _("${who} tried to agree to the erasure of your records."),
+    ),
+    Action.ERASURE_REFUSED: Telling(
+        Topic.WROTE,
+        _("${who} refused the erasure of your records: they stay."),
+        _("${who} tried to refuse the erasure of your records."),
+    ),
+    Action.ERASURES_VIEWED: Telling(
+        Topic.LOOKED,
+        _("${who} looked at whether your records are to be erased."),
+        _("${who} tried to look at whether your records are to be erased."),
     ),
     Action.PATIENT_KEY_DESTROYED: Telling(
         Topic.WROTE,
@@ -407,6 +460,7 @@ NEVER = frozenset(
         Action.CERTIFICATE_ISSUED,
         Action.CERTIFICATE_REVOKED,
         Action.TENANT_CREATED,
+        Action.BACKUP_MADE,
         Action.DEMO_LOADED,
         Action.RESTORED,
     }
@@ -499,6 +553,8 @@ REASONS: Mapping[str, Any] = {
     Reason.CHANGED_MEANWHILE: _("Something had changed since they looked at it."),
     Reason.LOOSER_THAN_FILE: _("It was less strict than the institution allows."),
     Reason.WRONG_DATA: _("Reason given: the data were not right."),
+    Reason.KEPT_BY_DUTY: _("The law wants the records to be kept for now."),
+    Reason.TOO_EARLY: _("You still had time to take your records along."),
     Reason.NOT_ASKED_FOR: _("Reason given: you had not asked for it."),
     Reason.NOT_AGREED: _("Reason given: it was not agreed with those responsible."),
 }
@@ -541,6 +597,19 @@ PAGES: Mapping[str, Any] = {
     "record": _("One of your records"),
     "record-new": _("The page on which records are written"),
     "record-delivery": _("How one of your records is sent"),
+    "record-find": _("A search among your records"),
+    "record-amend": _("The page on which a record is corrected"),
+    "record-retract": _("The page on which a record is corrected"),
+    "record-move": _("The page on which a record is corrected"),
+    "record-versions": _("Earlier versions of one of your records"),
+    "record-version": _("Earlier versions of one of your records"),
+    "record-file": _("One of your records, as a file"),
+    "records-export": _("Your records, as a file"),
+    "result-acknowledge": _("One of your records"),
+    "trends": _("How values changed over time"),
+    "trend": _("How values changed over time"),
+    "erasure": _("Whether your records are to be erased"),
+    "erasure-withdraw": _("Whether your records are to be erased"),
     "care": _("Who looks after you"),
     "care-end": _("Who looks after you"),
     "admission": _("In which ward and bed you are"),

@@ -7,7 +7,7 @@ def institution_name(request: Request, institution: str) -> str:
     """Return the name of this institution or of a partner, in the page's language."""
     if institution == request.tenant.id:
         return str(request.tenant.name(request.locale_name))
-    partner = request.keys.trusted.find(institution)
+    partner = request.keys.partner(institution)
     if partner is None:
         return institution
     return str(partner.names.get(request.locale_name) or institution)

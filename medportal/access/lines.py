@@ -37,6 +37,11 @@ ABOUT_SOMEBODY = frozenset(
         Action.REPRESENTATIVE_ENDED,
     }
 )
+#: What a list of records was shown as, where that was not the timeline.
+PARTS = {
+    "search": _("What a search among the records found"),
+    "trends": _("How values changed over time"),
+}
 Fact = tuple[str, str]
 
 
@@ -187,6 +192,8 @@ class Teller:
         if event.action is Action.RECORDS_LISTED and "count" in event.details:
             count = format_number(self._request, int(event.details["count"]))
             yield self._text(_("Number of records on the list")), count
+        if event.action is Action.RECORDS_LISTED and event.details.get("part") in PARTS:
+            yield self._text(_("Shown as")), self._text(PARTS[str(event.details["part"])])
         basis = known.bases.get(str(event.details.get("basis", "")))
         if basis is not None:
             yield self._text(_("On what it rested")), self._rests_on(basis, known)

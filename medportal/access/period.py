@@ -1,5 +1,6 @@
 """From one day until another, as an address names them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -47,7 +48,12 @@ class Period:
 
 def asked_period(request: Request) -> Period:
     """Return the period in the address of a request. Raises ``NoPeriod``."""
-    period = Period(_day(request, "from"), _day(request, "until"))
+    return period_of(request.GET)
+
+
+def period_of(fields: Mapping[str, str]) -> Period:
+    """Return the period that was typed into ``from`` and ``until``. Raises ``NoPeriod``."""
+    period = Period(_day(fields, "from"), _day(fields, "until"))
     if period.first and period.last and period.first > period.last:
         raise NoPeriod(WRONG_ORDER)
     return period
@@ -59,8 +65,8 @@ def bounds(request: Request, period: Period) -> tuple[datetime | None, datetime 
     return period.since(zone), period.until(zone)
 
 
-def _day(request: Request, name: str) -> date | None:
-    typed = request.GET.get(name, "").strip()
+def _day(fields: Mapping[str, str], name: str) -> date | None:
+    typed = fields.get(name, "").strip()
     if not typed:
         return None
     try:

@@ -6,7 +6,6 @@ the decision does, so that what is hidden and what is missing take the same path
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from pyramid.authorization import DENY_ALL, Allow
@@ -23,6 +22,7 @@ from medportal.access.question import (
     Situation,
 )
 from medportal.core.ids import is_id
+from medportal.core.once import once
 from medportal.core.permissions import Permission
 
 #: What a list asks about each record that it may show.
@@ -35,20 +35,20 @@ class Root:
     def __init__(self, request: Request) -> None:
         self.request = request
 
-    @cached_property
+    @once
     def decision(self) -> Decision:
         """Return the decision, made once a request."""
         request = self.request
         return decide(request.identity, self.facts(), request.now)
 
-    @cached_property
+    @once
     def departments(self) -> frozenset[str]:
         """Return the wards to whose teams the asker belongs now."""
         request = self.request
         asker = request.identity.person_id if request.identity else ""
         return departments_of(request.db, asker, request.now)
 
-    @cached_property
+    @once
     def asker(self) -> AccessFacts:
         """Return the facts about the asker alone; what is below the root asks for them once."""
         return asker_facts(self.request.tenant, self.request.identity)
@@ -99,7 +99,7 @@ class PatientContext(Root):
             raise KeyError(record_id)
         return RecordContext(self, record_id)
 
-    @cached_property
+    @once
     def patient(self) -> PatientFacts:
         """Return the facts about the patient, read now unless a list read them."""
         if self._read is not None:
@@ -109,12 +109,12 @@ class PatientContext(Root):
             request.db, request.identity, self.patient_id, request.now, self.departments
         )
 
-    @cached_property
+    @once
     def departments(self) -> frozenset[str]:
         """Return the wards of the asker's teams; a list of patients asks for them once."""
         return self.__parent__.departments
 
-    @cached_property
+    @once
     def asker(self) -> AccessFacts:
         """Return the facts about the asker alone."""
         return self.__parent__.asker
@@ -141,7 +141,7 @@ class PatientContext(Root):
         """Tell whether some records open after a proof of identity alone, be there any or not."""
         return self._relation.owes_a_proof
 
-    @cached_property
+    @once
     def _relation(self) -> Relation:
         return Relation(self.request.identity, self.facts(), self.request.now)
 
@@ -157,11 +157,13 @@ class RecordContext(Root):
         self.patient_id = parent.patient_id
         self.record_id = record_id
 
-    @cached_property
+    @once
     def record(self) -> RecordFacts:
         """Return the facts about the record, loaded by the room that keeps records."""
         load = self.request.registry["record_facts"]
-        found: RecordFacts = load(self.request.db, self.patient_id, self.record_id)
+        # An older version is decided about from what it says itself.
+        version = self.request.matchdict.get("version")
+        found: RecordFacts = load(self.request.db, self.patient_id, self.record_id, version)
         return found
 
     def facts(self) -> AccessFacts:

@@ -92,6 +92,18 @@ class Action(StrEnum):
     RECORD_READ = "record-read"
     RECORDS_LISTED = "records-listed"
     RECORD_EXPORTED = "record-exported"
+    #: Somebody noted that they saw a result and will act on it.
+    RESULT_ACKNOWLEDGED = "result-acknowledged"
+    RESULT_ESCALATED = "result-escalated"
+    RESULTS_VIEWED = "results-viewed"
+    #: Results that were held back, for a person to decide about.
+    HELD_VIEWED = "held-viewed"
+    HELD_DECIDED = "held-decided"
+    ERASURE_ASKED = "erasure-asked"
+    ERASURE_WITHDRAWN = "erasure-withdrawn"
+    ERASURE_AGREED = "erasure-agreed"
+    ERASURE_REFUSED = "erasure-refused"
+    ERASURES_VIEWED = "erasures-viewed"
     # Transfer.
     RECORD_RECEIVED = "record-received"
     RECORD_FILED = "record-filed"
@@ -119,6 +131,7 @@ class Action(StrEnum):
     CERTIFICATE_ISSUED = "certificate-issued"
     CERTIFICATE_REVOKED = "certificate-revoked"
     TENANT_CREATED = "tenant-created"
+    BACKUP_MADE = "backup-made"
     DEMO_LOADED = "demo-loaded"
     RESTORED = "restored"
 

@@ -90,3 +90,6 @@ class Reason(StrEnum):
     WRONG_DATA = "wrong-data"
     NOT_ASKED_FOR = "not-asked-for"
     NOT_AGREED = "not-agreed"
+    #: Erasure: the records must still be kept, or the patient still has time.
+    KEPT_BY_DUTY = "kept-by-duty"
+    TOO_EARLY = "too-early"

@@ -326,7 +326,13 @@ def mark_filed(session: Session, sender: str, tid: str, record_id: str, now: dat
 
     Raises ``NotAwaiting`` if it does not wait for intake (any more).
     """
-    values = {"awaiting": None, "sealed": None, "filed_at": now, "record_id": record_id}
+    values = {
+        "awaiting": None,
+        "sealed": None,
+        "told": None,
+        "filed_at": now,
+        "record_id": record_id,
+    }
     _step(session, sender, tid, Awaiting.INTAKE, values)
 
 
@@ -347,7 +353,7 @@ def approve(session: Session, sender: str, tid: str, patient_id: str) -> None:
 
 def decline(session: Session, sender: str, tid: str, now: datetime) -> None:
     """A person decided that it is nobody's here: drop the content. Raises ``NotAwaiting``."""
-    values = {"awaiting": None, "sealed": None, "filed_at": now}
+    values = {"awaiting": None, "sealed": None, "told": None, "filed_at": now}
     _step(session, sender, tid, Awaiting.PERSON, values)
 
 

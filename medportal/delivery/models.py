@@ -202,6 +202,8 @@ class Inbox(Base):
 
     ``awaiting`` is "intake", "person" or nothing. ``sealed`` opens with the inbox key, which the
     receiver does not have, and is dropped once the record is filed under the patient's key.
+    ``told`` is for a person who decides: what the partner says of who the patient is, and no
+    content, sealed by intake so that the portal opens it, which does not have the inbox key.
     """
 
     __tablename__ = "inbox"
@@ -221,6 +223,7 @@ class Inbox(Base):
     awaiting: Mapped[str | None] = mapped_column(CODE)
     filed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     record_id: Mapped[str | None] = mapped_column(Id)
+    told: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     __table_args__ = (UniqueConstraint("sender", "sequence"), Index(None, "sender", "digest"))
 

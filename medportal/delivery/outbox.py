@@ -532,6 +532,12 @@ def state_of(session: Session, record_id: str, now: datetime) -> list[DeliveryVi
     return states_of(session, [record_id], now).get(record_id, [])
 
 
+def partners_of(session: Session, chain: str) -> list[str]:
+    """Return the partners to which any version of a record was ever queued, in order."""
+    query = select(Outbox.partner).where(Outbox.record_id == chain).distinct()
+    return sorted(session.scalars(query))
+
+
 def states_of(
     session: Session, record_ids: Sequence[str], now: datetime
 ) -> dict[str, list[DeliveryView]]:

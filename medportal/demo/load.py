@@ -34,17 +34,20 @@ from medportal.patients.service import (
 )
 from medportal.pki.files import PRIVATE, write_file
 from medportal.records import catalogue as catalogues
+from medportal.records import news
 from medportal.records.content import ClinicalRecord, Subject, effective_date
 from medportal.records.service import sign_and_file
 from medportal.settings import Settings
 from medportal.tenancy.registry import TenantRegistry
 from medportal.tenancy.tenant import PATIENT_ROLE, Kind, Tenant
-from medportal.vault.documents import SqlDocumentStore
+from medportal.vault.stores import documents_of
 
 SEED = 20260101
 ACTOR = "process:demo"
 WORDS = 5
 PARTNERSHIP = timedelta(days=365)
+#: Records that are older than this are history when the demonstration begins, and no news.
+NEWS = timedelta(days=14)
 CARE_ROLES = ("doctor", "nurse", "porter", "volunteer", "patient_assistant", "clinical_assistant")
 
 
@@ -122,6 +125,7 @@ def _load_tenant(
         ]
     accounts = [_add_person(session, tenant, keys, person, url, now) for person in cast_here]
     count = _add_synthetic(session, tenant, keys, now)
+    news.take_for_known(session, now.date() - NEWS, now)
     append(
         session,
         Event.create(Action.DEMO_LOADED, now=now, actor=ACTOR, details={"patients": count}),
@@ -338,7 +342,7 @@ def _add_record(
 ) -> None:
     sign_and_file(
         session,
-        SqlDocumentStore(session),
+        documents_of(tenant, session),
         keys,
         record,
         subject,

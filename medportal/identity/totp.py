@@ -25,6 +25,7 @@ from medportal.identity.models import Totp
 from medportal.identity.notices import notify
 from medportal.identity.recovery import LONGEST_TYPED, is_separator
 from medportal.mail.kinds import MailKind
+from medportal.vault.errors import VaultError
 from medportal.vault.service import Vault
 
 STEP_SECONDS = 30
@@ -58,6 +59,15 @@ class CheckedSetup:
 
     sealed: bytes = field(repr=False)
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """A batch of secrets: how many were sealed anew, how many do not open, its last person."""
+
+    done: int
+    damaged: int
+    last: str | None
 
 
 def begin_setup(session: Session, vault: Vault, person_id: str, now: datetime) -> None:
@@ -235,6 +245,42 @@ def _step_of(secret: str, code: str, now: datetime) -> int:
             return present + offset
     is_old = any(_fits(totp, present + offset, code) for offset in _OLD)
     raise CodeRefused(Reason.EXPIRED if is_old else Reason.WRONG_CODE)
+
+
+def reseal(session: Session, vault: Vault, after: str, limit: int) -> Resealed:
+    """Bring the secrets of up to ``limit`` people behind ``after`` under the current tenant key.
+
+    A secret that changed meanwhile is left; one that does not open is counted.
+    """
+    rows = session.execute(
+        select(Totp.person_id, Totp.sealed_secret, Totp.pending_secret)
+        .where(Totp.person_id > after)
+        .order_by(Totp.person_id)
+        .limit(limit)
+    ).all()
+    done = damaged = 0
+    for person_id, *secrets in rows:
+        for column, sealed in zip((Totp.sealed_secret, Totp.pending_secret), secrets, strict=True):
+            if sealed is None:
+                continue
+            try:
+                fresh = vault.reseal_secret(_PURPOSE, person_id, sealed)
+            except VaultError:
+                damaged += 1
+                continue
+            if fresh is not None:
+                done += _put(session, person_id, column, sealed, fresh)
+    return Resealed(done, damaged, rows[-1].person_id if rows else None)
+
+
+def _put(session: Session, person_id: str, column: Any, sealed: bytes, fresh: bytes) -> bool:
+    return _changed(
+        session.execute(
+            update(Totp)
+            .where(Totp.person_id == person_id, column == sealed)
+            .values({column: fresh})
+        )
+    )
 
 
 def _fits(totp: pyotp.TOTP, step: int, code: str) -> bool:

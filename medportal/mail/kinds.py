@@ -54,6 +54,12 @@ class MailKind(StrEnum):
     DETAILS_ASKED = "details-asked"
     #: To a patient: somebody stands for them now, or no longer does.
     REPRESENTATIVE_CHANGED = "representative-changed"
+    #: To a patient and to who looks after them: there is a new result, no word about which.
+    RESULT_ARRIVED = "result-arrived"
+    #: To the ward's team: a result that cannot wait was seen by nobody in time.
+    RESULT_WAITS = "result-waits"
+    #: To a patient: what is kept about them is to be erased; how to take it along before.
+    ERASURE_ASKED = "erasure-asked"
 
 
 #: Mails whose link carries a token.
@@ -87,6 +93,7 @@ PARAMS: Mapping[MailKind, frozenset[str]] = {
     MailKind.RECOVERY_CODE_USED: frozenset({"left"}),
     MailKind.ROLES_CHANGED: frozenset({"added", "removed"}),
     MailKind.MANY_FAILURES: frozenset({"count"}),
+    MailKind.ERASURE_ASKED: frozenset({"at"}),
     MailKind.SECOND_STEP_FAILED: frozenset({"count"}),
 }
 

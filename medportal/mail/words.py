@@ -191,6 +191,21 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
             "and call the request off under “My account”. Or tell us at once.",
         ),
     ),
+    MailKind.ERASURE_ASKED: Words(
+        subject="Your records are to be erased",
+        happened=(
+            "On {when}, we were asked to erase the records that we keep about you.",
+            "Nothing is erased before {at}, and only if a second person agrees. After that nobody "
+            "can bring them back.",
+        ),
+        todo=(
+            "If you want to keep them, take them along before: sign in to our portal, open “My "
+            "record” and choose to take your records along.",
+            "Other places may hold copies of what we sent them. Ask there if you want those "
+            "erased too.",
+        ),
+        caution=("If you do not want this, or know nothing of it, tell us at once.",),
+    ),
     MailKind.EMAIL_BY_STAFF: Words(
         subject="Your email address is going to be changed",
         happened=(
@@ -385,6 +400,31 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
         todo=("If you asked for it, there is nothing for you to do.",),
         caution=("If you know nothing of it, tell us at once.",),
     ),
+    MailKind.RESULT_ARRIVED: Words(
+        subject="There is a new result",
+        happened=(
+            "On {when}, there was a new result, or a change of one, in our portal: about you, or "
+            "about somebody whom you look after or stand for.",
+        ),
+        todo=(
+            "To read it, sign in to our portal. It stands at the top of the first page.",
+            "Mails do not say what is in a result, and we send at most one in an hour: there may "
+            "be several.",
+        ),
+        caution=("If you have questions about a result, ask those who look after you.",),
+    ),
+    MailKind.RESULT_WAITS: Words(
+        subject="A result cannot wait",
+        happened=(
+            "In our portal there is a result of a patient of your team that cannot wait, and "
+            "nobody has noted in time that they saw it.",
+        ),
+        todo=(
+            "Sign in now and choose “New results”: it stands at the top. Read it, do what has to "
+            "be done, and note there that you have seen it.",
+        ),
+        caution=("If you are not at work, call your team, and tell them to look.",),
+    ),
     MailKind.REPRESENTATIVE_CHANGED: Words(
         subject="Who stands for you has changed",
         happened=(
@@ -460,6 +500,21 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
             "Se não foi por si, outra pessoa consegue usar a sua conta. Inicie sessão, altere a "
             "palavra-passe e anule o pedido em «A minha conta». Ou avise-nos já.",
         ),
+    ),
+    MailKind.ERASURE_ASKED: Words(
+        subject="Os seus registos vão ser apagados",
+        happened=(
+            "No dia {when}, foi-nos pedido que apagássemos os registos que temos sobre si.",
+            "Nada é apagado antes de {at}, e só se uma segunda pessoa concordar. Depois disso, "
+            "ninguém os pode recuperar.",
+        ),
+        todo=(
+            "Se quiser guardá-los, leve-os consigo antes disso: inicie sessão no nosso portal, "
+            "abra «O meu registo» e escolha levar os seus registos.",
+            "Outros locais podem ter cópias do que lhes enviámos. Se quiser que também sejam "
+            "apagadas, peça lá.",
+        ),
+        caution=("Se não quer isto, ou não sabe de nada, avise-nos de imediato.",),
     ),
     MailKind.EMAIL_BY_STAFF: Words(
         subject="O seu endereço de email vai ser alterado",
@@ -662,6 +717,31 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
         ),
         todo=("Se foi a seu pedido, não precisa de fazer nada.",),
         caution=("Se não sabe de nada, avise-nos de imediato.",),
+    ),
+    MailKind.RESULT_ARRIVED: Words(
+        subject="Há um novo resultado",
+        happened=(
+            "No dia {when}, passou a haver um novo resultado, ou uma alteração a um resultado, no "
+            "nosso portal: sobre si, ou sobre alguém que acompanha ou representa.",
+        ),
+        todo=(
+            "Para o ler, inicie sessão no nosso portal. Está no início da primeira página.",
+            "Os emails não dizem o que está num resultado, e enviamos no máximo um por hora: pode "
+            "haver vários.",
+        ),
+        caution=("Se tiver dúvidas sobre um resultado, fale com quem o acompanha.",),
+    ),
+    MailKind.RESULT_WAITS: Words(
+        subject="Um resultado não pode esperar",
+        happened=(
+            "No nosso portal há um resultado de um doente da sua equipa que não pode esperar, e "
+            "ninguém registou a tempo que o viu.",
+        ),
+        todo=(
+            "Inicie sessão já e escolha «Novos resultados»: está no início. Leia-o, faça o que for "
+            "preciso e registe aí que o viu.",
+        ),
+        caution=("Se não estiver ao serviço, ligue à sua equipa e peça que vejam.",),
     ),
     MailKind.REPRESENTATIVE_CHANGED: Words(
         subject="Mudou quem o representa",

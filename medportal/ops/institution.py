@@ -45,7 +45,7 @@ def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
     made.extend(str(purpose) for purpose in issued)
     create_share(places.pki, passphrases[Group.PAIR])
     if not places.keyring.exists():
-        vault_keystore.create(places.keyring, passphrases[Group.PORTAL])
+        vault_keystore.create(places.keyring, passphrases[Group.PORTAL], now=now)
         made.append("tenant key")
     for name, group in (("inbox", Group.JOBS), ("outbox", Group.OUTBOX)):
         if not (places.vault / f"{name}.key").exists():

@@ -11,9 +11,10 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from itertools import combinations
 from typing import Any, cast
 
-from medportal.core.categories import Category
+from medportal.core.categories import Category, is_sensitive
 from medportal.records.content import (
     BloodPressure,
     Coded,
@@ -23,11 +24,14 @@ from medportal.records.content import (
     Sex,
     is_loinc,
 )
-from medportal.records.errors import CatalogueError, Problem, UnknownObservation
+from medportal.records.errors import CatalogueError, InvalidContent, Problem, UnknownObservation
 
 FORMAT = 1
 LANGUAGES = ("en", "pt")
-MAX_DECIMALS = 2
+MAX_DECIMALS = 3
+# A mark before three digits could group thousands: only where no value is that large is it
+# surely a decimal mark.
+THOUSAND = Decimal(1000)
 ADULT = 18
 OLDEST = 200
 # What FHIR's observation categories have words for; the others are for whole records.
@@ -81,8 +85,10 @@ class Definition:
 
     ``code`` is its LOINC code and ``also`` further LOINC codes emitted beside it; ``unit``
     is UCUM and ``unit_text`` what people read; ``plausible`` are bounds, both included,
-    outside which a value is refused; ``options`` are the codes of a coded value and
-    ``components`` the keys of the parts of a compound one.
+    outside which a value is refused; ``options`` are the codes of a coded value, of which
+    ``usual`` are as expected and ``critical`` ask for a telephone call, and ``components`` the
+    keys of the parts of a compound one. ``sensitive`` is the category of a record that holds
+    this, where that must be a sensitive one.
     """
 
     key: str
@@ -100,6 +106,9 @@ class Definition:
     ranges: tuple[ReferenceRange, ...]
     options: tuple[str, ...]
     components: tuple[str, ...]
+    usual: tuple[str, ...] = ()
+    critical: tuple[str, ...] = ()
+    sensitive: Category | None = None
 
     def name(self, language: str) -> str:
         """Return the name in a language, in English where it is not spoken here."""
@@ -108,11 +117,12 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All definitions, by key and in the order of the file."""
+    """All definitions, by key and in the order of the file; ``answers`` are words for codes."""
 
     groups: Mapping[str, Group]
     definitions: Mapping[str, Definition]
     codes: Mapping[str, str]
+    answers: Mapping[str, Mapping[str, str]]
 
     def by_key(self, key: str) -> Definition:
         """Return the definition of that key. Raises ``UnknownObservation``."""
@@ -132,6 +142,34 @@ class Catalogue:
         For showing records of partners, whose catalogue may know more than ours.
         """
         return self.definitions.get(self.codes.get(code, ""))
+
+    def answer(self, code: str, language: str) -> str:
+        """Return the words for a coded value; those without any, as ``A+``, are their own."""
+        words = self.answers.get(code, {})
+        return words.get(language, words.get("en", code))
+
+    def sensitive(self, observation: Observation) -> Category | None:
+        """Return the category that a record with this needs: see ``content.ValueRules``."""
+        definition = self.find(observation.code)
+        return None if definition is None else definition.sensitive
+
+    def category_for(
+        self,
+        kind: RecordKind,
+        observations: tuple[Observation, ...],
+        chosen: Category | None = None,
+    ) -> Category:
+        """Return the category of a record that holds these, ``chosen`` by its author or not.
+
+        What is sensitive makes the whole record so. Raises ``InvalidContent`` for two
+        sensitive categories in one record: who may see one need not see the other.
+        """
+        found = {chosen} if chosen is not None and is_sensitive(chosen) else set()
+        found |= {one for one in map(self.sensitive, observations) if one is not None}
+        if len(found) > 1:
+            raise InvalidContent((Problem("category", "two-categories"),))
+        ordinary = Category.LABORATORY if kind is RecordKind.CLINICAL else Category.CLINICAL_NOTE
+        return found.pop() if found else ordinary
 
     def entered_in(self, kind: RecordKind) -> tuple[tuple[Group, tuple[Definition, ...]], ...]:
         """Return the groups and definitions that the entry form of ``kind`` shows."""
@@ -229,9 +267,13 @@ class _Reader:
             self.problems.append("two observations have one code")
         for row in rows:
             self._check(row, definitions)
+        answers = {
+            self._text(table, "code", "answer"): self._names(table, "answer")
+            for table in self._tables("answer")
+        }
         if self.problems:
             raise CatalogueError(tuple(self.problems))
-        return Catalogue(groups, definitions, codes)
+        return Catalogue(groups, definitions, codes, answers)
 
     def _tables(self, name: str) -> list[Mapping[str, Any]]:
         tables = self.data.get(name, [])
@@ -270,6 +312,9 @@ class _Reader:
             ranges=tuple(self._range(one, key) for one in table.get("range", [])),
             options=self._strings(table, "options", key),
             components=self._strings(table, "components", key),
+            usual=self._strings(table, "usual", key),
+            critical=self._strings(table, "critical", key),
+            sensitive=self._sensitive(table, key),
         )
 
     def _only(self, table: Mapping[str, Any], key: str, known: set[str]) -> None:
@@ -325,6 +370,15 @@ class _Reader:
         if "category" in table or group is None:
             return self._category(table, key)
         return group.category
+
+    def _sensitive(self, table: Mapping[str, Any], key: str) -> Category | None:
+        value = table.get("sensitive")
+        if value is None:
+            return None
+        if value in set(Category) and is_sensitive(value):
+            return Category(value)
+        self.problems.append(f"{key}: sensitive must be a sensitive category")
+        return None
 
     def _kind(self, table: Mapping[str, Any], key: str) -> ValueKind:
         if table.get("value") in set(ValueKind):
@@ -382,13 +436,18 @@ class _Reader:
         self._require((row.plausible[0] < row.plausible[1]) is quantity, row, "plausible bounds")
         coded = row.kind is ValueKind.CODED
         self._require(bool(row.options) is coded, row, "options and a coded value go together")
+        judged = set(row.usual) | set(row.critical)
+        apart = not set(row.usual) & set(row.critical)
+        self._require(judged <= set(row.options) and apart, row, "usual and critical options")
+        unmistakable = row.decimals < MAX_DECIMALS or row.plausible[1] < THOUSAND
+        self._require(unmistakable, row, "three decimals need bounds below a thousand")
         parts = PRESSURE_PARTS if row.kind is ValueKind.BLOOD_PRESSURE else ()
         self._require(row.components == parts, row, "components")
         missing = [name for name in row.components if name not in definitions]
         self._require(not missing, row, "a component is not defined")
         for one in row.ranges:
             self._require(_in_order(row, one), row, "a range is out of order")
-        for first, second in zip(row.ranges, row.ranges[1:], strict=False):
+        for first, second in combinations(row.ranges, 2):
             self._require(not _overlap(first, second), row, "two ranges overlap")
 
     def _require(self, holds: bool, row: Definition, what: str) -> None:
@@ -399,7 +458,7 @@ class _Reader:
 RANGE_KEYS = {"sex", "from_age", "to_age", "low", "high", "critical_low", "critical_high"}
 KNOWN_KEYS = {
     *("key", "loinc", "also", "group", "category", "value", "forms", "names", "unit", "unit_text"),
-    *("decimals", "plausible", "range", "options", "components"),
+    *("decimals", "plausible", "range", "options", "components", "usual", "critical", "sensitive"),
 }
 
 

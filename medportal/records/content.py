@@ -4,6 +4,7 @@ A record of kind ``clinical`` is made by a laboratory, one of kind ``medical`` b
 hospital: the original's two kinds of record, kept under its own words.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +18,19 @@ from medportal.core.ids import is_id
 from medportal.records.errors import InvalidContent, Problem
 
 MAX_TEXT = 8_000
+MAX_REASON = 500
 MAX_NAME = 200
 MAX_NUMBER = 64
 MAX_LABEL = 40
-MAX_OBSERVATIONS = 200
+MAX_OBSERVATIONS = 300
 MAX_DIGITS = 12
 EARLIEST = date(1870, 1, 1)
 # A date has no zone: somewhere on Earth it may already be tomorrow.
 AHEAD_OF_UTC = timedelta(hours=14)
 # Clocks of well-kept machines differ by less than this.
 CLOCK_SKEW = timedelta(minutes=5)
+# A category of ICD-10 and, after the point, one or two more digits: A00, I10, Z99.9, M16.10.
+DIAGNOSIS_CODE = re.compile(r"[A-Z][0-9]{2}(?:\.[0-9]{1,2})?")
 # These reorder the text around them, so that what is read is not what was signed.
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -119,7 +123,9 @@ class ClinicalRecord:
     aware instant in UTC. ``institution`` is the id of the institution that made the record
     (not its name, which may change), and ``author_id`` the internal id of the author
     there. ``replaces`` is the SHA-256 digest, in hexadecimal, of the content of
-    the version before, and stands in every version but the first.
+    the version before, and stands in every version but the first. ``change_reason`` says why
+    there is another version, in the words of who made it; a first version has none.
+    ``diagnosis_code`` is the ICD-10 code of ``diagnosis`` where somebody gave one.
     """
 
     id: str
@@ -135,6 +141,8 @@ class ClinicalRecord:
     diagnosis: str | None = None
     notes: str | None = None
     replaces: str | None = None
+    change_reason: str | None = None
+    diagnosis_code: str | None = None
 
     def observation(self, code: str) -> Observation | None:
         """Return the observation of that LOINC code, if the record has one."""
@@ -146,6 +154,9 @@ class ValueRules(Protocol):
 
     def problems(self, observation: Observation) -> tuple[Problem, ...]:
         """Return what makes this observation impossible to store."""
+
+    def sensitive(self, observation: Observation) -> Category | None:
+        """Return the sensitive category that a record with this has to have, if any."""
 
 
 def effective_date(record: ClinicalRecord) -> date:
@@ -169,12 +180,18 @@ def validate(
 ) -> ClinicalRecord:
     """Return ``record`` if it may be signed and stored.
 
-    Checks form (:func:`check_form`), the time line and every value against the
-    catalogue. Raises ``InvalidContent`` with all problems.
+    Checks form (:func:`check_form`), the reason of a later version, the time line and every
+    value against the catalogue. Raises ``InvalidContent`` with all problems.
     """
     problems = [*check_form(record), *_time_problems(record, now, subject)]
+    # Not part of the form: versions were made before reasons were, and stay readable.
+    if record.version > 1 and record.change_reason is None:
+        problems.append(Problem("change_reason", "required"))
     for observation in record.observations:
         problems.extend(catalogue.problems(observation))
+        # Whoever makes a record cannot, by a slip or on purpose, show it to more people.
+        if catalogue.sensitive(observation) not in (None, record.category):
+            problems.append(Problem("category", "not-sensitive-enough"))
     if subject is not None:
         problems.extend(check_subject(subject))
     if problems:
@@ -240,6 +257,13 @@ def _optional_text_problems(record: ClinicalRecord) -> Iterator[Problem]:
         text = getattr(record, field)
         if text is not None:
             yield from _text_problems(field, text, MAX_TEXT, lines=True)
+    if record.change_reason is not None:
+        yield from _text_problems("change_reason", record.change_reason, MAX_REASON, lines=True)
+    if record.diagnosis_code is not None:
+        if not is_diagnosis_code(record.diagnosis_code):
+            yield Problem("diagnosis_code", "not-a-diagnosis-code")
+        if record.diagnosis is None:
+            yield Problem("diagnosis", "required-with-code")
 
 
 def _version_problems(record: ClinicalRecord) -> Iterator[Problem]:
@@ -248,8 +272,15 @@ def _version_problems(record: ClinicalRecord) -> Iterator[Problem]:
     first = record.version == 1
     if first != (record.replaces is None) or first != (record.status is RecordStatus.FINAL):
         yield Problem("replaces", "not-a-successor")
+    if first and record.change_reason is not None:
+        yield Problem("change_reason", "not-a-successor")
     if record.replaces is not None and not _is_digest(record.replaces):
         yield Problem("replaces", "malformed")
+
+
+def is_diagnosis_code(text: str) -> bool:
+    """Tell whether a text has the shape of an ICD-10 code; not whether there is such a code."""
+    return DIAGNOSIS_CODE.fullmatch(text) is not None
 
 
 def is_loinc(code: object) -> bool:

@@ -119,6 +119,26 @@ class AlreadyFiled(RecordsError):
     """The origin has given this record's id to other content before."""
 
 
+class CorrectionUnfit(RecordsError):
+    """A later version that does not continue the record that is held; names in what."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(f"the version does not fit what is held: {field}")
+
+
+class VersionChanged(RecordsError):
+    """Somebody else has made another version since this one was read."""
+
+
+class NotAmendable(RecordsError):
+    """A record that gets no further version here; ``code`` says why."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
 class OtherDemographics(RecordsError):
     """An inbox item whose name or birth date are not those of the registered patient."""
 

@@ -13,6 +13,7 @@ from medportal.records import exact_json
 from medportal.records.catalogue import Catalogue, Definition
 from medportal.records.content import (
     ClinicalRecord,
+    Coded,
     Observation,
     Quantity,
     Subject,
@@ -30,7 +31,14 @@ from medportal.records.errors import (
 )
 from medportal.records.fhir_read import read_bundle
 from medportal.records.fhir_write import OBSERVATION_CATEGORIES, Shown, bundle
-from medportal.records.interpret import Interpretation, interpret, reference_range
+from medportal.records.interpret import (
+    Interpretation,
+    Urgency,
+    interpret,
+    interpret_answer,
+    reference_range,
+    urgency_of,
+)
 
 MAX_BYTES = 512 * 1024
 
@@ -45,6 +53,15 @@ class Reading:
     record: ClinicalRecord
     subject: Subject
     shown: tuple[Shown, ...]
+
+    def interpretations(self) -> tuple[Interpretation, ...]:
+        """Return how each number and answer lay when it was signed, parts one by one."""
+        parts = (part for one in self.shown for part in (one.components or (one,)))
+        return tuple(part.interpretation for part in parts)
+
+    def urgency(self) -> Urgency:
+        """Return how soon somebody should look at the record, as its author's catalogue has it."""
+        return urgency_of(self.interpretations())
 
 
 def to_fhir(record: ClinicalRecord, subject: Subject, catalogue: Catalogue) -> bytes:
@@ -94,6 +111,9 @@ def _shown(
     age = age_on(subject.birth_date, effective_date(record))
     if isinstance(one.value, Quantity):
         return _beside(definition, one.value.value, subject, age)
+    if isinstance(one.value, Coded):
+        meaning = interpret_answer(definition, one.value.code)
+        return replace(_plain(definition, ()), interpretation=meaning)
     parts = zip(catalogue.components(definition), numbers(one.value), strict=True)
     # FHIR has a category for the whole observation only.
     components = [replace(_beside(*part, subject, age), category="") for part in parts]

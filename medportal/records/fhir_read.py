@@ -115,13 +115,13 @@ def read_bundle(data: Any) -> tuple[ClinicalRecord, Subject, tuple[Shown, ...]]:
         author_name=author["name"].only()["text"].text(),
         institution=institution["identifier"].only()["value"].text(),
         observations=tuple(observation for observation, _ in pairs),
-        diagnosis=conditions[0]["code"]["text"].text() if conditions else None,
+        **_diagnosis(conditions[0]["code"] if conditions else None),
     )
     return record, _subject(patient), tuple(shown for _, shown in pairs)
 
 
 def _report(report: Node) -> dict[str, Any]:
-    notes, extension = report.get("conclusion"), report.get("extension")
+    notes, extensions = report.get("conclusion"), _extensions(report.get("extension"))
     return {
         "id": report["identifier"].only()["value"].text(),
         "version": report["meta"]["versionId"].as_(_version),
@@ -130,8 +130,21 @@ def _report(report: Node) -> dict[str, Any]:
         "status": report["status"].as_(RecordStatus),
         "effective": report["effectiveDateTime"].as_(_moment),
         "notes": None if notes is None else notes.text(),
-        "replaces": None if extension is None else extension.only()["valueString"].text(),
+        "replaces": extensions.get(terms.REPLACES),
+        "change_reason": extensions.get(terms.CHANGE_REASON),
     }
+
+
+def _extensions(node: Node | None) -> dict[str, str]:
+    items = [] if node is None else node.items()
+    return {item["url"].text(): item["valueString"].text() for item in items}
+
+
+def _diagnosis(code: Node | None) -> dict[str, Any]:
+    if code is None:
+        return {}
+    coding = {} if code.get("coding") is None else {"diagnosis_code": _coded(code).text()}
+    return {"diagnosis": code["text"].text(), **coding}
 
 
 def _subject(patient: Node) -> Subject:

@@ -27,6 +27,7 @@ from medportal.records.interpret import Interpretation
 Json = dict[str, Any]
 
 LOINC = "http://loinc.org"
+ICD10 = "http://hl7.org/fhir/sid/icd-10"
 UCUM = "http://unitsofmeasure.org"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 OBSERVATION_CATEGORY = f"{TERMINOLOGY}/observation-category"
@@ -35,12 +36,16 @@ CONDITION_CATEGORY = f"{TERMINOLOGY}/condition-category"
 CONDITION_VERIFICATION = f"{TERMINOLOGY}/condition-ver-status"
 RECORD_CATEGORY = "urn:medportal:category"
 BLOOD_TYPE = "urn:medportal:blood-type"
+ANSWER = "urn:medportal:answer"
 RECORD = "urn:medportal:record"
 PERSON = "urn:medportal:person"
 INSTITUTION = "urn:medportal:institution"
 IDENTIFIER = "urn:medportal:identifier:"
 REPLACES = "urn:medportal:fhir:replaces"
+CHANGE_REASON = "urn:medportal:fhir:change-reason"
 
+# The one observation whose answers are blood types; all others answer in words of ANSWER.
+BLOOD_TYPE_CODE = "882-1"
 SYSTOLIC = "8480-6"
 DIASTOLIC = "8462-4"
 MILLIMETRES_OF_MERCURY = "mm[Hg]"
@@ -60,6 +65,8 @@ INTERPRETATIONS = {
     Interpretation.HIGH: "H",
     Interpretation.CRITICAL_LOW: "LL",
     Interpretation.CRITICAL_HIGH: "HH",
+    Interpretation.ABNORMAL: "A",
+    Interpretation.CRITICAL_ABNORMAL: "AA",
 }
 
 
@@ -137,9 +144,11 @@ def _report(record: ClinicalRecord) -> Json:
         report["result"] = [_reference(record, name) for name in results]
     if record.notes is not None:
         report["conclusion"] = record.notes
-    if record.replaces is not None:
-        report["extension"] = [{"url": REPLACES, "valueString": record.replaces}]
-    return report
+    extensions = {REPLACES: record.replaces, CHANGE_REASON: record.change_reason}
+    stated = [
+        {"url": url, "valueString": text} for url, text in extensions.items() if text is not None
+    ]
+    return {**report, "extension": stated} if stated else report
 
 
 def _patient(subject: Subject) -> Json:
@@ -169,10 +178,11 @@ def _organization(record: ClinicalRecord) -> Json:
 
 
 def _condition(record: ClinicalRecord) -> Json:
+    code = record.diagnosis_code
     condition = {
         "resourceType": "Condition",
         "category": [_concept(CONDITION_CATEGORY, "encounter-diagnosis")],
-        "code": {"text": record.diagnosis},
+        "code": {**({} if code is None else _concept(ICD10, code)), "text": record.diagnosis},
         "subject": _reference(record, "patient"),
         "asserter": _reference(record, "author"),
     }
@@ -198,8 +208,9 @@ def _value(one: Observation, shown: Shown) -> Json:
     if isinstance(one.value, Quantity):
         return _measured(one.value.value, one.value.unit, shown)
     if isinstance(one.value, Coded):
-        code = one.value.code
-        return {"valueCodeableConcept": {**_concept(BLOOD_TYPE, code), "text": code}}
+        system = BLOOD_TYPE if one.code == BLOOD_TYPE_CODE else ANSWER
+        concept = {**_concept(system, one.value.code), "text": one.value.code}
+        return {"valueCodeableConcept": concept, **_meaning(shown)}
     values = one.value.systolic, one.value.diastolic
     parts = zip((SYSTOLIC, DIASTOLIC), values, shown.components, strict=True)
     return {"component": [_component(*part) for part in parts]}
@@ -217,10 +228,13 @@ def _measured(number: Decimal, unit: str, shown: Shown) -> Json:
     }
     if stated:
         members["referenceRange"] = [stated]
-    if shown.interpretation is not Interpretation.UNKNOWN:
-        code = INTERPRETATIONS[shown.interpretation]
-        members["interpretation"] = [_concept(INTERPRETATION, code)]
-    return members
+    return {**members, **_meaning(shown)}
+
+
+def _meaning(shown: Shown) -> Json:
+    if shown.interpretation is Interpretation.UNKNOWN:
+        return {}
+    return {"interpretation": [_concept(INTERPRETATION, INTERPRETATIONS[shown.interpretation])]}
 
 
 def _quantity(number: Decimal, unit: str, shown: Shown) -> Json:

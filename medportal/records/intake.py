@@ -26,9 +26,10 @@ from medportal.patients.pseudonyms import MalformedIdentifier, normal_name, norm
 from medportal.patients.service import demographics, find_patient
 from medportal.pki.errors import PkiError
 from medportal.records import store
-from medportal.records.content import Subject, check_form
+from medportal.records.content import ClinicalRecord, Subject, check_form
 from medportal.records.errors import (
     AlreadyFiled,
+    CorrectionUnfit,
     FhirError,
     NotForThisPatient,
     OtherDemographics,
@@ -37,9 +38,10 @@ from medportal.records.errors import (
 )
 from medportal.records.fhir import read
 from medportal.records.service import file_record, verify_author, with_newest_list
-from medportal.records.statement import SealedContent
+from medportal.records.statement import SealedContent, digest
+from medportal.records.succession import Held, check_continues
 from medportal.vault.documents import DocumentStore
-from medportal.vault.errors import VaultError
+from medportal.vault.errors import DocumentsUnavailable, VaultError
 from medportal.web.errors import kinds, places
 
 log = structlog.get_logger()
@@ -61,6 +63,7 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
     ((NotForThisPatient, MalformedIdentifier), DeliveryReason.IDENTIFIER_MISMATCH),
     ((FhirError, MalformedDelivery, NotCanonical), DeliveryReason.CONTENT_INVALID),
     ((AlreadyFiled,), DeliveryReason.DIGEST_CONFLICT),
+    ((CorrectionUnfit,), DeliveryReason.CORRECTION_UNFIT),
     ((OtherDemographics,), DeliveryReason.DEMOGRAPHICS_DIFFER),
     ((PartnerNotTrusted,), DeliveryReason.PARTNER_NOT_TRUSTED),
     # What the checks did not foresee and the database refuses is the item's fault too: one
@@ -95,7 +98,7 @@ def take_in(
             set_aside(session, item.sender, item.tid, reason)
             log.warning("inbox item set aside", tid=item.tid, sender=item.sender, reason=reason)
             aside += 1
-        except (SQLAlchemyError, ConfigurationError, OSError):
+        except (SQLAlchemyError, ConfigurationError, DocumentsUnavailable, OSError):
             raise
         except Exception as error:
             # Nobody foresaw this content. It is a fault here, so it is loud, but those behind
@@ -125,10 +128,11 @@ def _file(
     verify_author(keys, sealed, reading.record, origin=item.sender, at=now)
     if check_form(reading.record):
         raise MalformedDelivery("content that this institution would not store")
-    if store.is_filed(session, item.sender, reading.record.id):
-        raise AlreadyFiled("another content under the id of a record that is filed")
     patient_id = _patient(session, item, parcel, reading.subject)
-    local_id = new_id()
+    held = store.held(session, item.sender, reading.record)
+    if held:
+        check_continues(held, reading.record, digest(parcel.content), patient_id)
+    local_id = held.id if held else new_id()
     file_record(
         session,
         documents,
@@ -149,9 +153,17 @@ def _file(
             actor=ACTOR,
             patient=patient_id,
             object=local_id,
-            details={"origin": item.sender, "tid": item.tid},
+            details={"origin": item.sender, "tid": item.tid, **_of_version(reading.record, held)},
         ),
     )
+
+
+def _of_version(record: ClinicalRecord, held: Held | None) -> dict[str, str | int]:
+    """Return what the log says of a later version: which, of what kind, what it continues."""
+    if record.version == 1:
+        return {}
+    follows = int(held is not None and held.before is not None)
+    return {"version": record.version, "status": record.status.value, "follows": follows}
 
 
 def _patient(session: Session, item: InboxItem, parcel: Parcel, subject: Subject) -> str:

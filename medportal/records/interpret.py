@@ -1,11 +1,13 @@
 """What a value means against its reference range (PURE)."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 
 from medportal.records.catalogue import Catalogue, Definition, ReferenceRange
 from medportal.records.content import (
     BloodPressure,
+    Coded,
     Observation,
     Quantity,
     Sex,
@@ -13,14 +15,27 @@ from medportal.records.content import (
 
 
 class Interpretation(StrEnum):
-    """How a value lies to its reference range; ``UNKNOWN`` where there is none to go by."""
+    """How a value lies to its reference range; ``UNKNOWN`` where there is none to go by.
+
+    An answer such as "positive" has no range: it is ``NORMAL``, or ``ABNORMAL``, or, where
+    somebody is to be telephoned, ``CRITICAL_ABNORMAL``.
+    """
 
     LOW = "low"
     NORMAL = "normal"
     HIGH = "high"
     CRITICAL_LOW = "critical-low"
     CRITICAL_HIGH = "critical-high"
+    ABNORMAL = "abnormal"
+    CRITICAL_ABNORMAL = "critical-abnormal"
     UNKNOWN = "unknown"
+
+
+class Urgency(StrEnum):
+    """How soon somebody should look at a record."""
+
+    USUAL = "usual"
+    CRITICAL = "critical"
 
 
 SEVERITY = {
@@ -28,9 +43,35 @@ SEVERITY = {
     Interpretation.NORMAL: 1,
     Interpretation.LOW: 2,
     Interpretation.HIGH: 2,
+    Interpretation.ABNORMAL: 2,
     Interpretation.CRITICAL_LOW: 3,
     Interpretation.CRITICAL_HIGH: 3,
+    Interpretation.CRITICAL_ABNORMAL: 3,
 }
+
+
+def is_outside(answer: Interpretation) -> bool:
+    """Tell whether a value is outside what is usual, critically or not."""
+    return SEVERITY[answer] >= SEVERITY[Interpretation.LOW]
+
+
+def is_critical(answer: Interpretation) -> bool:
+    """Tell whether a value is one for which a laboratory would telephone."""
+    return SEVERITY[answer] >= SEVERITY[Interpretation.CRITICAL_LOW]
+
+
+def urgency_of(answers: Iterable[Interpretation]) -> Urgency:
+    """Return how soon a record with values that lie so should be looked at."""
+    return Urgency.CRITICAL if any(map(is_critical, answers)) else Urgency.USUAL
+
+
+def interpret_answer(definition: Definition, code: str) -> Interpretation:
+    """Return what a coded answer means; ``UNKNOWN`` where none is more usual than others."""
+    if code in definition.critical:
+        return Interpretation.CRITICAL_ABNORMAL
+    if not definition.usual or code not in definition.options:
+        return Interpretation.UNKNOWN
+    return Interpretation.NORMAL if code in definition.usual else Interpretation.ABNORMAL
 
 
 def interpret(definition: Definition, value: Decimal, sex: Sex, age: int) -> Interpretation:
@@ -49,7 +90,7 @@ def interpret_observation(
 ) -> Interpretation:
     """Return how an observation lies; of a blood pressure, the more serious of its parts.
 
-    Codes, and observations that this catalogue does not know, are ``UNKNOWN``.
+    Observations that this catalogue does not know are ``UNKNOWN``.
     """
     definition = catalogue.find(observation.code)
     if definition is None:
@@ -57,6 +98,8 @@ def interpret_observation(
     match observation.value:
         case Quantity(value, unit) if unit == definition.unit:
             return interpret(definition, value, sex, age)
+        case Coded(code):
+            return interpret_answer(definition, code)
         case BloodPressure(systolic, diastolic) if definition.components:
             parts = zip(catalogue.components(definition), (systolic, diastolic), strict=True)
             answers = [interpret(part, value, sex, age) for part, value in parts]

@@ -9,11 +9,12 @@ from medportal.db import Base, Id, UTCDateTime
 
 
 class Record(Base):
-    """One record of one patient. ``origin`` is the institution that created it.
+    """One record of one patient, as its newest version says.
 
-    ``origin_record_id`` is its id there, and the one that is signed; ``id`` was made here, so
-    that no partner chooses ids in this database. ``local_author_id`` names a person of this
-    institution; a record that came from a partner has none.
+    ``origin`` is the institution that created it. ``origin_record_id`` is its id there, and the
+    one that is signed; ``id`` was made here, so that no partner chooses ids in this database.
+    ``local_author_id`` names a person of this institution; a record that came from a partner
+    has none.
     """
 
     __tablename__ = "record"
@@ -31,6 +32,7 @@ class Record(Base):
     effective_on: Mapped[date]
     local_author_id: Mapped[str | None] = mapped_column(Id, index=True)
     current_version: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
@@ -38,7 +40,9 @@ class RecordVersion(Base):
     """One version of a record: where its sealed document lies, and the hashes that pin it.
 
     ``document_digest`` is SHA-256 of the ciphertext in the document store, ``content_digest``
-    of the exact content bytes.
+    of the exact content bytes; ``replaces`` is the content digest of the version before, as it
+    is signed, whether that one is held here or never came. Category, day and author are those
+    of this version: whether somebody may open it is decided from them.
     """
 
     __tablename__ = "record_version"
@@ -48,4 +52,9 @@ class RecordVersion(Base):
     document_id: Mapped[str] = mapped_column(Id, unique=True)
     document_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     content_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    replaces: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    category: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(20))
+    effective_on: Mapped[date]
+    local_author_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -16,7 +16,7 @@ from medportal.core.permissions import Permission
 from medportal.delivery.outbox import DeliveryView
 from medportal.delivery.states import OPEN, DeliveryReason, DeliveryState
 from medportal.records.catalogue import Catalogue
-from medportal.records.content import BloodPressure, Coded, Observation, Quantity
+from medportal.records.content import BloodPressure, Coded, Observation, Quantity, RecordStatus
 from medportal.records.fhir import Reading
 from medportal.records.fhir_write import Shown
 from medportal.records.interpret import Interpretation
@@ -30,9 +30,17 @@ INTERPRETATIONS = {
     Interpretation.HIGH: ("warn", _("↑ High")),
     Interpretation.CRITICAL_LOW: ("bad", _("↓↓ Critically low")),
     Interpretation.CRITICAL_HIGH: ("bad", _("↑↑ Critically high")),
+    Interpretation.ABNORMAL: ("warn", _("! Not as usual")),
+    Interpretation.CRITICAL_ABNORMAL: ("bad", _("!! Critical")),
     Interpretation.NORMAL: ("ok", _("Normal")),
 }
 CATEGORY_WORDS = category_words.CATEGORY_WORDS
+#: Kind of tag, words, of a record that is not as it was signed first.
+STATUSES: dict[str, tuple[str, Any]] = {
+    RecordStatus.AMENDED: ("info", _("Amended")),
+    RecordStatus.CORRECTED: ("info", _("Corrected")),
+    RecordStatus.ENTERED_IN_ERROR: ("bad", _("Taken back")),
+}
 KINDS = {
     DeliveryState.WAITING: "wait",
     DeliveryState.RETRYING: "wait",
@@ -118,7 +126,9 @@ def _rows(
                 )
             ]
         case Coded(code):
-            return [Row(name, code, "", "", None, "")]
+            kind, judgement = _judgement(request, shown)
+            words = catalogue.answer(code, request.locale_name)
+            return [Row(name, words, "", "", kind, judgement)]
 
 
 SYSTOLIC, DIASTOLIC = "8480-6", "8462-4"
@@ -130,15 +140,20 @@ def _part(request: Request, catalogue: Catalogue, code: str) -> str:
 
 
 def _number_row(request: Request, name: str, value: Decimal, shown: Shown) -> Row:
-    kind, words = INTERPRETATIONS.get(shown.interpretation, (None, ""))
+    kind, judgement = _judgement(request, shown)
     return Row(
         name=name,
         value=format_number(request, value),
         unit=shown.unit_text,
         reference=_reference(request, shown),
         kind=kind,
-        judgement=translate(request, words) if words else "",
+        judgement=judgement,
     )
+
+
+def _judgement(request: Request, shown: Shown) -> tuple[str | None, str]:
+    kind, words = INTERPRETATIONS.get(shown.interpretation, (None, ""))
+    return kind, translate(request, words) if words else ""
 
 
 def _reference(request: Request, shown: Shown) -> str:

@@ -3,23 +3,22 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from medportal.access.errors import NotPermitted
 from medportal.access.grants import Grant
-from medportal.core.canonical import NotCanonical
-from medportal.core.categories import Category, is_sensitive
+from medportal.core.categories import Category
 from medportal.core.ids import new_id
 from medportal.core.permissions import Permission
 from medportal.delivery.outbox import Outgoing, enqueue
 from medportal.delivery.parcel import Parcel, outbox_info
 from medportal.keys import Authority, TenantKeys
 from medportal.patients.pseudonyms import pseudonym
-from medportal.pki.errors import PkiError
 from medportal.pki.profiles import Purpose
-from medportal.pki.signatures import Signed, sign_statement, verify_kept, with_newer_list
-from medportal.records import statement
+from medportal.pki.signatures import Signed, sign_statement, with_newer_list
+from medportal.records import news, statement
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import (
     ClinicalRecord,
@@ -31,16 +30,14 @@ from medportal.records.content import (
     validate,
 )
 from medportal.records.entry import Entry
-from medportal.records.errors import FhirError, RecordDamaged, StatementError
-from medportal.records.fhir import Reading, read, to_fhir
+from medportal.records.fhir import to_fhir
 from medportal.records.models import Record, RecordVersion
-from medportal.records.statement import AuthorStatement, SealedContent
-from medportal.records.store import IndexEntry
+from medportal.records.opening import Opened as Opened
+from medportal.records.opening import open_record as open_record
+from medportal.records.opening import replaced_by
+from medportal.records.opening import verify_author as verify_author
+from medportal.records.statement import SealedContent
 from medportal.vault.documents import DocumentStore
-from medportal.vault.errors import VaultError
-
-#: What a grant may be of to open a record.
-OPENING = frozenset({Permission.RECORD_READ, Permission.PATIENT_VITALS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +47,6 @@ class Created:
     record_id: str
     transfers: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A record that opened and whose signature verified."""
-
-    entry: IndexEntry
-    reading: Reading
-    statement: AuthorStatement
-    content: bytes
 
 
 def create_record(
@@ -88,7 +75,7 @@ def create_record(
             id=record_id,
             version=1,
             kind=kind,
-            category=category_of(kind, entry.observations, catalogue),
+            category=category_of(kind, entry.observations, catalogue, entry.category),
             status=RecordStatus.FINAL,
             effective=entry.effective,
             author_id=grant.identity.person_id,
@@ -96,6 +83,7 @@ def create_record(
             institution=keys.tenant.id,
             observations=entry.observations,
             diagnosis=entry.diagnosis,
+            diagnosis_code=entry.diagnosis_code,
             notes=entry.notes,
         ),
         catalogue,
@@ -163,14 +151,16 @@ def sign_and_file(
 
 
 def category_of(
-    kind: RecordKind, observations: tuple[Observation, ...], catalogue: Catalogue
+    kind: RecordKind,
+    observations: tuple[Observation, ...],
+    catalogue: Catalogue,
+    chosen: Category | None = None,
 ) -> Category:
-    """Return the category of content: a sensitive one wins over an ordinary one."""
-    found = [catalogue.by_code(one.code).category for one in observations]
-    sensitive = sorted(category for category in found if is_sensitive(category))
-    if sensitive:
-        return sensitive[0]
-    return Category.LABORATORY if kind is RecordKind.CLINICAL else Category.CLINICAL_NOTE
+    """Return the category of content: a sensitive one, found or chosen, wins over an ordinary one.
+
+    Raises ``InvalidContent`` where two sensitive ones meet.
+    """
+    return catalogue.category_for(kind, observations, chosen)
 
 
 def file_record(
@@ -185,27 +175,36 @@ def file_record(
     local_id: str,
     now: datetime,
 ) -> None:
-    """Put a signed record under the patient's key and into the index."""
+    """Put a signed version of a record under the patient's key and into the index.
+
+    A version of a record that is here already joins the others under ``local_id``; what the
+    record says is what its newest version says. The caller holds the record's lock then, and
+    has looked whether the version fits.
+    """
     keys.vault.patient_key(session, patient_id, create=True)
     sealed = keys.vault.seal_record(
         session, patient_id, local_id, record.version, sealed_content.to_bytes()
     )
     document_id = new_id()
     documents.put(document_id, sealed)
-    session.add(
-        Record(
-            id=local_id,
-            patient_id=patient_id,
-            origin=origin,
-            origin_record_id=record.id,
-            kind=record.kind,
-            category=record.category,
-            effective_on=effective_date(record),
-            local_author_id=record.author_id if origin == keys.tenant.id else None,
-            current_version=record.version,
-            created_at=now,
+    says = _says(record, is_own=origin == keys.tenant.id)
+    found = session.get(Record, local_id)
+    if found is None:
+        session.add(
+            Record(
+                id=local_id,
+                patient_id=patient_id,
+                origin=origin,
+                origin_record_id=record.id,
+                kind=record.kind,
+                current_version=record.version,
+                created_at=now,
+                **says,
+            )
         )
-    )
+    elif record.version > found.current_version:
+        for name, value in {**says, "current_version": record.version}.items():
+            setattr(found, name, value)
     # The version refers to the record, and foreign keys are checked at each statement.
     session.flush()
     session.add(
@@ -215,122 +214,30 @@ def file_record(
             document_id=document_id,
             document_digest=hashlib.sha256(sealed).digest(),
             content_digest=statement.digest(sealed_content.content),
+            replaces=replaced_by(record),
             created_at=now,
+            **says,
         )
     )
-
-
-def open_record(
-    session: Session,
-    documents: DocumentStore,
-    keys: TenantKeys,
-    grant: Grant,
-    entry: IndexEntry,
-) -> Opened:
-    """Open one record and verify its author's signature.
-
-    Checks: 1. the stored document is the one that the index pins; 2. it opens under the
-    patient's key, bound to tenant, patient, record and version; 3. the content is the one
-    that the index pins; 4. the origin's record key signed exactly this content; 5. what the
-    index says of it, from which access was decided, is what was signed.
-
-    A grant of the vital signs opens a record too: whoever holds one shows nothing else of it
-    (:mod:`medportal.records.vitals`). Raises ``RecordDamaged`` with the check that failed,
-    ``NotPermitted`` for a grant of something else.
-    """
-    if grant.permission not in OPENING:
-        raise NotPermitted(grant.permission)
-    if (grant.patient_id, grant.record_id) != (entry.patient_id, entry.id):
-        raise NotPermitted(grant.permission)
-    sealed = _open_document(session, documents, keys, entry)
-    if statement.digest(sealed.content) != entry.content_digest:
-        raise RecordDamaged("content-digest")  # 3
-    try:
-        reading = read(sealed.content)
-        stated = verify_author(
-            keys,
-            sealed,
-            reading.record,
-            origin=entry.origin,
-            at=entry.kept_since,
-        )  # 4
-    except (FhirError, PkiError, StatementError) as error:
-        raise RecordDamaged("signature") from error
-    _check_index(keys, entry, reading.record)  # 5
-    return Opened(entry, reading, stated, sealed.content)
-
-
-def _check_index(keys: TenantKeys, entry: IndexEntry, record: ClinicalRecord) -> None:
-    """Refuse an index that says other than what is signed: decisions are made from it."""
-    author = record.author_id if entry.origin == keys.tenant.id else None
-    signed = (
-        record.id,
-        record.version,
-        record.kind,
-        record.category,
-        effective_date(record),
-        author,
-    )
-    indexed = (
-        entry.origin_record_id,
-        entry.version,
-        entry.kind,
-        entry.category,
-        entry.effective_on,
-        entry.local_author_id,
-    )
-    if signed != indexed:
-        raise RecordDamaged("index")
-
-
-def _open_document(
-    session: Session, documents: DocumentStore, keys: TenantKeys, entry: IndexEntry
-) -> SealedContent:
-    try:
-        sealed = documents.get(entry.document_id)
-        if hashlib.sha256(sealed).digest() != entry.document_digest:
-            raise RecordDamaged("document-digest")  # 1
-        opened = keys.vault.open_record(
-            session, entry.patient_id, entry.id, entry.version, sealed
-        )  # 2
-        return SealedContent.from_bytes(opened)
-    except (VaultError, NotCanonical, StatementError) as error:
-        raise RecordDamaged("document") from error
-
-
-def verify_author(
-    keys: TenantKeys,
-    sealed: SealedContent,
-    record: ClinicalRecord,
-    *,
-    origin: str,
-    at: datetime,
-) -> AuthorStatement:
-    """Return what the author stated; ``at`` is when this institution took the record in.
-
-    Raises a ``PkiError`` or ``StatementError``.
-    """
-    signed = Signed.from_bytes(sealed.signed_statement)
-    authority = keys.authority(origin)
-    fields = verify_kept(
-        signed,
-        statement.LABEL,
-        ca=authority.certificate,
-        purpose=Purpose.RECORD,
-        institution=origin,
-        crl_limits=keys.crl_limits,
-        taken_in=at,
-        known_crl_der=authority.crl_der,
-    )
-    return statement.read_statement(
-        fields,
-        sealed.content,
-        record_id=record.id,
+    news.note(
+        session,
+        keys.vault,
+        sealed_content.content,
+        patient_id=patient_id,
+        record_id=local_id,
         version=record.version,
-        institution=origin,
-        author_id=record.author_id,
-        category=record.category,
+        now=now,
     )
+
+
+def _says(record: ClinicalRecord, *, is_own: bool) -> dict[str, Any]:
+    """Return what the index keeps of what a version says."""
+    return {
+        "category": record.category,
+        "status": record.status,
+        "effective_on": effective_date(record),
+        "local_author_id": record.author_id if is_own else None,
+    }
 
 
 def with_newest_list(signed_statement: bytes, authority: Authority) -> bytes:

@@ -22,7 +22,6 @@ from medportal.records.errors import RecordDamaged
 from medportal.records.fhir import Reading
 from medportal.records.fhir_write import OBSERVATION_CATEGORIES
 from medportal.records.presentation import Row, rows_of
-from medportal.vault.documents import SqlDocumentStore
 
 #: How many records are looked into, the newest first: older signs are no news of a patient.
 LOOKED_INTO = 12
@@ -99,9 +98,7 @@ def _opened(
         **why_of(decision, Permission.PATIENT_VITALS),
     }
     try:
-        opened = service.open_record(
-            request.db, SqlDocumentStore(request.db), request.keys, grant, entry
-        )
+        opened = service.open_record(request.db, request.documents, request.keys, grant, entry)
     except RecordDamaged as error:
         details = {"part": _SIGNS, "damaged": error.code}
         request.audit(Action.RECORD_READ, Outcome.FAILED, **about, details=details)
@@ -126,6 +123,8 @@ def vital_signs_of(reading: Reading) -> Reading:
         reading.record,
         observations=tuple(one for one, _shown in kept),
         diagnosis=None,
+        diagnosis_code=None,
+        change_reason=None,
         notes=None,
     )
     return Reading(record, reading.subject, tuple(shown for _one, shown in kept))

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from medportal.tenancy.errors import TenantBehind
 
@@ -43,7 +43,18 @@ def require_current(tenant_id: str, engine: Engine) -> None:
 
 def migrate(engine: Engine) -> None:
     """Bring a database to the revision of this code, in one transaction."""
-    config = alembic_config()
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection)
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring a database to a revision, in the caller's transaction."""
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def knows_revision(revision: str) -> bool:
+    """Tell whether this code has a revision; it has none that a newer program made."""
+    known = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return any(each.revision == revision for each in known)

@@ -30,6 +30,16 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
 _ENDPOINT = re.compile(r"[a-z0-9.-]{1,253}:" + _PORT, re.ASCII)
+_MONGODB_HOST = r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?(:" + _PORT + ")?"
+#: Servers, a database that is not one of MongoDB's own, the name of a replica set. What else a
+#: driver would take from an address (no TLS, weaker writes, a password) is not for a file to say.
+_MONGODB = re.compile(
+    rf"mongodb://{_MONGODB_HOST}(,{_MONGODB_HOST}){{0,49}}"
+    r"/(?!(?:admin|config|local)(?:\?|$))[a-z][a-z0-9_-]{0,59}"
+    r"(\?replicaSet=[A-Za-z0-9_-]{1,60})?",
+    re.ASCII,
+)
+_MONGODB_USER = re.compile(r"[A-Za-z0-9._@-]{1,100}", re.ASCII)
 _ADDRESS = re.compile(r"https://[a-z0-9.-]{1,253}(:" + _PORT + r")?", re.ASCII)
 _MAILBOX = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
 _WARD = re.compile(r"\S.{0,59}")
@@ -46,6 +56,8 @@ _TABLES = frozenset(
         "identifiers",
         "database",
         "documents",
+        "results",
+        "retention",
         "passwords",
         "sessions",
         "second_factor",
@@ -137,6 +149,43 @@ class AccessPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsPolicy:
+    """How long a critical value may wait to be noted before the ward's team is told."""
+
+    critical_within: timedelta = timedelta(minutes=60)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How many years records are kept by duty, counted from a patient's newest one.
+
+    ``backup_days`` is how long backups of data are kept: after an erasure, so long could
+    somebody who has an old backup and the keys of its time bring the records back.
+    """
+
+    years: int = 20
+    backup_days: int = 35
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Where sealed documents lie: ``sql`` (the institution's own database) or ``mongodb``.
+
+    For MongoDB ``url`` names servers and database and no password, which stands in a file;
+    ``ca_file`` is the authority of its certificate, or empty for the system's. It may be named
+    before it is used, to copy documents to it. ``fallback`` is the other store while documents
+    move: what the first does not hold is looked for there.
+    """
+
+    store: str = "sql"
+    fallback: str = ""
+    url: str = ""
+    user: str = ""
+    password_file: str = field(default="", repr=False)
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """The server that takes this institution's mail, over verified TLS in any case.
 
@@ -204,7 +253,7 @@ class Tenant:
     demonstration: bool
     identifiers: IdentifierScheme
     database_url: str = field(repr=False)
-    documents: str
+    documents: Documents
     roles: Mapping[str, Role]
     passwords: PasswordPolicy
     sessions: SessionPolicy
@@ -214,6 +263,8 @@ class Tenant:
     address: str = ""
     second_factor: SecondFactorPolicy = SecondFactorPolicy()
     access: AccessPolicy = AccessPolicy()
+    results: ResultsPolicy = ResultsPolicy()
+    retention: RetentionPolicy = RetentionPolicy()
     #: Addresses from which somebody is on site, as CIDR networks.
     staff_networks: tuple[str, ...] = ()
     #: How long a change of somebody's email address by staff waits, so that they can object.
@@ -357,7 +408,7 @@ def parse(
         demonstration=_flag(reader, "demonstration"),
         identifiers=_identifiers(reader),
         database_url=_database_url(reader),
-        documents=reader.text("documents.store", re.compile("sql"), 'must be "sql"', "sql"),
+        documents=_documents(reader),
         roles=_roles(reader),
         passwords=read_passwords(reader),
         sessions=read_sessions(reader),
@@ -366,6 +417,11 @@ def parse(
         address=_address(reader),
         second_factor=read_second_factor(reader),
         access=_access(reader),
+        results=_results(reader),
+        retention=RetentionPolicy(
+            reader.integer("retention.years", 20, 0, 150),
+            reader.integer("retention.backup_days", 35, 1, 3650),
+        ),
         staff_networks=_networks(reader),
         email_delay=timedelta(hours=reader.integer("approvals.email_delay_hours", 72, 1, 720)),
         mail=_mail(reader),
@@ -424,6 +480,41 @@ def _access(reader: Reader) -> AccessPolicy:
         timedelta(minutes=reader.integer("access.glass_minutes", 60, 5, 1_440)),
         timedelta(minutes=reader.integer("access.fresh_minutes", 10, 1, 720)),
     )
+
+
+def _results(reader: Reader) -> ResultsPolicy:
+    return ResultsPolicy(
+        timedelta(minutes=reader.integer("results.critical_minutes", 60, 1, 1_440))
+    )
+
+
+def _documents(reader: Reader) -> Documents:
+    stores = re.compile("sql|mongodb")
+    hint = 'must be "sql" or "mongodb"'
+    store = reader.text("documents.store", stores, hint, "sql")
+    fallback = reader.optional("documents.fallback", stores, hint)
+    if fallback and fallback == store:
+        reader.problem("documents.fallback", "must be the store that documents.store is not")
+    found = Documents(
+        store=store,
+        fallback=fallback,
+        url=reader.optional(
+            "documents.url",
+            _MONGODB,
+            "must be mongodb://HOST:PORT,.../DATABASE?replicaSet=NAME, without user and password; "
+            "the connection is always TLS",
+        ),
+        user=reader.optional("documents.user", _MONGODB_USER, "must be a name of plain letters"),
+        password_file=reader.optional("documents.password_file", _LINE, "must be a path"),
+        ca_file=reader.optional("documents.ca_file", _LINE, "must be a path"),
+    )
+    needed = {"url": found.url, "user": found.user, "password_file": found.password_file}
+    # One of them alone is a mistake too, whatever the store.
+    if "mongodb" in {store, fallback} or any(needed.values()) or found.ca_file:
+        for name in (name for name, value in needed.items() if not value):
+            if f"documents.{name}" not in dict(reader.found):
+                reader.problem(f"documents.{name}", "is needed for MongoDB")
+    return found
 
 
 def _keys(data: Mapping[str, Any]) -> set[str]:

@@ -1,35 +1,103 @@
 """Where sealed documents live: the port, and the store in the tenant's own SQL database.
 
 A store holds ciphertext under random ids and never changes it. SQL rows elsewhere pin the
-hash of each document, so a store is trusted for nothing but availability.
+hash of each document, so a store is trusted for nothing but availability: a document that it
+changed, swapped or rolled back does not open.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, cast
 
-from sqlalchemy import select
+import structlog
+from sqlalchemy import CursorResult, delete, event, func, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import Clock, utcnow
-from medportal.vault.errors import DocumentConflict, DocumentMissing
+from medportal.vault.errors import (
+    DocumentConflict,
+    DocumentMissing,
+    DocumentsUnavailable,
+    DocumentTooLarge,
+)
 from medportal.vault.models import Document
 from medportal.vault.store import insert_if_absent
 
+log = structlog.get_logger()
 BATCH = 500
+#: Bytes of a sealed document. A record is some kilobytes; MongoDB takes 16 MiB with all around it.
+MAX_DOCUMENT = 8 * 1024 * 1024
 
 
 class DocumentStore(Protocol):
-    """What every document store does; one contract suite runs against all of them."""
+    """What pages and intake use; one contract suite runs against every kind.
+
+    Every method raises ``DocumentsUnavailable`` where the store cannot be used now.
+    """
 
     def put(self, doc_id: str, sealed: bytes) -> None:
-        """Keep a document. The same bytes again change nothing; other bytes under the same
-        id raise ``DocumentConflict``."""
+        """Keep a document; returning means that it is durable.
+
+        The same bytes again change nothing; other bytes under the same id raise
+        ``DocumentConflict``, more than :data:`MAX_DOCUMENT` of them ``DocumentTooLarge``.
+        """
 
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing``."""
 
     def get_many(self, doc_ids: Iterable[str]) -> dict[str, bytes]:
         """Return those documents that exist, by id."""
+
+    def remove(self, doc_ids: Iterable[str]) -> int:
+        """Drop documents for good, once the transaction commits; return how many at most.
+
+        What a store that fails then leaves behind, a sweep finds.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store says of a document without giving it out."""
+
+    id: str
+    created_at: datetime
+    set_aside_at: datetime | None
+
+
+class DocumentKeeper(DocumentStore, Protocol):
+    """One store as its operator sees it: besides, it can be listed, swept and filled.
+
+    Where it takes no part in the SQL transaction, :meth:`remove` acts at once, and counts.
+    """
+
+    def listing(self, after: str = "", limit: int = BATCH) -> list[Kept]:
+        """Return the documents behind the id ``after``, in the order of their ids."""
+
+    def count(self) -> int:
+        """Return about how many documents there are."""
+
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
+        """Keep many documents, each as :meth:`put` does."""
+
+    def set_aside(self, doc_ids: Iterable[str], at: datetime) -> None:
+        """Mark documents that no record names; they can be read as before."""
+
+    def take_back(self, doc_ids: Iterable[str]) -> None:
+        """Take such a mark away."""
+
+
+def in_batches(doc_ids: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
+    """Return the ids, each once, in lists of at most ``size``: databases bound a statement."""
+    wanted = list(dict.fromkeys(doc_ids))
+    for start in range(0, len(wanted), size):
+        yield wanted[start : start + size]
+
+
+def require_size(sealed: bytes) -> None:
+    """Raise ``DocumentTooLarge`` for what not every store could keep."""
+    if len(sealed) > MAX_DOCUMENT:
+        raise DocumentTooLarge("a sealed document is larger than a store takes")
 
 
 class SqlDocumentStore:
@@ -42,11 +110,17 @@ class SqlDocumentStore:
 
     def put(self, doc_id: str, sealed: bytes) -> None:
         """Keep a document; see :class:`DocumentStore`."""
+        require_size(sealed)
         values = {"id": doc_id, "sealed": sealed, "created_at": self._clock()}
         if insert_if_absent(self._session, Document, values):
             return
         if self.get(doc_id) != sealed:
             raise DocumentConflict("another document has this id")
+
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
+        """Keep many documents; see :class:`DocumentKeeper`."""
+        for doc_id, sealed in documents.items():
+            self.put(doc_id, sealed)
 
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing``."""
@@ -58,10 +132,122 @@ class SqlDocumentStore:
     def get_many(self, doc_ids: Iterable[str]) -> dict[str, bytes]:
         """Return those documents that exist, by id."""
         found: dict[str, bytes] = {}
-        wanted = list(dict.fromkeys(doc_ids))
-        # Databases bound the number of parameters of one statement.
-        for start in range(0, len(wanted), BATCH):
-            part = wanted[start : start + BATCH]
+        for part in in_batches(doc_ids):
             statement = select(Document.id, Document.sealed).where(Document.id.in_(part))
             found.update((row.id, row.sealed) for row in self._session.execute(statement))
         return found
+
+    def remove(self, doc_ids: Iterable[str]) -> int:
+        """Drop documents, in the caller's transaction; return how many were there."""
+        return sum(
+            self._changed(delete(Document).where(Document.id.in_(part)))
+            for part in in_batches(doc_ids)
+        )
+
+    def listing(self, after: str = "", limit: int = BATCH) -> list[Kept]:
+        """Return the documents behind the id ``after``, in the order of their ids."""
+        statement = (
+            select(Document.id, Document.created_at, Document.set_aside_at)
+            .where(Document.id > after)
+            .order_by(Document.id)
+            .limit(limit)
+        )
+        return [Kept(*row) for row in self._session.execute(statement)]
+
+    def count(self) -> int:
+        """Return how many documents there are."""
+        return self._session.scalar(select(func.count()).select_from(Document)) or 0
+
+    def set_aside(self, doc_ids: Iterable[str], at: datetime) -> None:
+        """Mark documents that no record names."""
+        self._mark(doc_ids, at)
+
+    def take_back(self, doc_ids: Iterable[str]) -> None:
+        """Take such a mark away."""
+        self._mark(doc_ids, None)
+
+    def _mark(self, doc_ids: Iterable[str], at: datetime | None) -> None:
+        for part in in_batches(doc_ids):
+            self._changed(update(Document).where(Document.id.in_(part)).values(set_aside_at=at))
+
+    def _changed(self, statement: Any) -> int:
+        """Run a statement that changes rows behind the session's back; return how many."""
+        result = self._session.execute(statement, execution_options={"synchronize_session": False})
+        return cast("CursorResult[Any]", result).rowcount
+
+
+class AfterCommit:
+    """A store outside of SQL, for use within a transaction: removes when that has committed.
+
+    A rollback would bring the rows back, and a store the documents never.
+    """
+
+    def __init__(self, store: DocumentStore, session: Session) -> None:
+        """Work with ``store``; ``session`` is the one whose commit counts."""
+        self._store = store
+        self._session = session
+        self._waiting: list[str] = []
+
+    def put(self, doc_id: str, sealed: bytes) -> None:
+        """Keep a document at once; see :class:`DocumentStore`."""
+        self._store.put(doc_id, sealed)
+
+    def get(self, doc_id: str) -> bytes:
+        """Return a document; raises ``DocumentMissing``."""
+        return self._store.get(doc_id)
+
+    def get_many(self, doc_ids: Iterable[str]) -> dict[str, bytes]:
+        """Return those documents that exist, by id."""
+        return self._store.get_many(doc_ids)
+
+    def remove(self, doc_ids: Iterable[str]) -> int:
+        """Drop documents when the session commits; return how many at most."""
+        wanted = list(dict.fromkeys(doc_ids))
+        if wanted and not self._waiting:
+            event.listen(self._session, "after_commit", self._committed, once=True)
+            event.listen(self._session, "after_rollback", self._rolled_back, once=True)
+        self._waiting += wanted
+        return len(wanted)
+
+    def _committed(self, _session: Session) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._store.remove(waiting)
+        except DocumentsUnavailable as error:
+            # The transaction stands. What nobody names any more, the next sweep removes.
+            log.warning("documents-left-behind", count=len(waiting), problem=str(error.problem))
+
+    def _rolled_back(self, _session: Session) -> None:
+        self._waiting = []
+
+
+class FallbackDocumentStore:
+    """Two stores while documents move: written to the first, read from whichever has it."""
+
+    def __init__(self, first: DocumentStore, second: DocumentStore) -> None:
+        """Write to ``first``; look in ``second`` for what it does not hold."""
+        self._first = first
+        self._second = second
+
+    def put(self, doc_id: str, sealed: bytes) -> None:
+        """Keep a document in the first store."""
+        self._first.put(doc_id, sealed)
+
+    def get(self, doc_id: str) -> bytes:
+        """Return a document; raises ``DocumentMissing`` if neither store has it."""
+        try:
+            return self._first.get(doc_id)
+        except DocumentMissing:
+            return self._second.get(doc_id)
+
+    def get_many(self, doc_ids: Iterable[str]) -> dict[str, bytes]:
+        """Return those documents that exist in either store, by id."""
+        wanted = list(doc_ids)
+        found = self._first.get_many(wanted)
+        missing = [doc_id for doc_id in wanted if doc_id not in found]
+        return {**found, **self._second.get_many(missing)} if missing else found
+
+    def remove(self, doc_ids: Iterable[str]) -> int:
+        """Drop documents from both stores; return how many were there at most."""
+        wanted = list(doc_ids)
+        return max(self._first.remove(wanted), self._second.remove(wanted))

@@ -27,10 +27,14 @@ class PatientKey(Base):
 
 
 class Document(Base):
-    """A sealed document of the SQL document store; never changed once written."""
+    """A sealed document of the SQL document store; never changed once written.
+
+    ``set_aside_at`` is when a sweep found that no record names it.
+    """
 
     __tablename__ = "document"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    set_aside_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

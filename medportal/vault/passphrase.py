@@ -7,6 +7,7 @@ the host.
 """
 
 import secrets
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class Cost:
 
 
 DEFAULT_COST = Cost()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def protect(purpose: str, secret: bytes, passphrase: bytes, cost: Cost = DEFAULT_COST) -> bytes:
@@ -77,13 +79,16 @@ def _context(purpose: str, cost: Cost) -> dict[str, str | int]:
 
 
 def _derive(passphrase: bytes, salt: bytes, cost: Cost) -> bytes:
-    return Argon2id(
-        salt=salt,
-        length=KEY_LENGTH,
-        iterations=cost.iterations,
-        lanes=cost.lanes,
-        memory_cost=cost.memory_kib,
-    ).derive(passphrase)
+    # Two at once in one process wait for each other's lanes for ever, or fail with MemoryError:
+    # OpenSSL's Argon2 takes its threads from one number for the whole process (cryptography 50).
+    with _ONE_AT_A_TIME:
+        return Argon2id(
+            salt=salt,
+            length=KEY_LENGTH,
+            iterations=cost.iterations,
+            lanes=cost.lanes,
+            memory_cost=cost.memory_kib,
+        ).derive(passphrase)
 
 
 def _parse(purpose: str, data: bytes) -> tuple[Cost, bytes, bytes]:

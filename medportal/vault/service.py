@@ -1,12 +1,32 @@
-"""The vault of one tenant: records sealed and opened under each patient's own key."""
+"""The vault of one tenant: records sealed and opened under each patient's own key.
 
+Why nothing is lost while keys change under a serving portal:
+
+* A ring is asked for after the row that it is to open was read, and the file with a new tenant
+  key is written before any row is wrapped under it: so the ring has every version that a row
+  names. What the file forgets a process still opens with for a while.
+* Whoever makes a patient key looks at the ring again after the insert: if the tenant key changed
+  in between, the new row is wrapped again at once. If it changes later, whoever changes it waits
+  for this transaction before the old version goes (``store.settle_patient_keys``).
+* Whoever seals holds the row of the patient's key until the commit: a new patient key, and
+  erasure, wait for that, and find what was sealed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import Clock, utcnow
 from medportal.vault import envelope, store
-from medportal.vault.errors import PatientKeyDestroyed, PatientKeyMissing
+from medportal.vault.errors import (
+    PatientKeyDestroyed,
+    PatientKeyMissing,
+    Tampered,
+    UnknownVersion,
+    VaultError,
+)
 from medportal.vault.keyring import TenantKeyring, WrappedKey, new_key
 from medportal.vault.models import PatientKey
 
@@ -14,13 +34,22 @@ from medportal.vault.models import PatientKey
 class Vault:
     """Holds a tenant's opened keyring; shows it to nobody, also not in ``repr``."""
 
-    __slots__ = ("_clock", "_keyring", "tenant_id")
+    __slots__ = ("_clock", "_rings", "tenant_id")
 
-    def __init__(self, tenant_id: str, keyring: TenantKeyring, clock: Clock = utcnow) -> None:
-        """Take an opened keyring; ``clock`` stamps keys made here."""
+    def __init__(
+        self,
+        tenant_id: str,
+        keyring: TenantKeyring | Callable[[], TenantKeyring],
+        clock: Clock = utcnow,
+    ) -> None:
+        """Take an opened keyring, or what gives the one of the moment; ``clock`` stamps keys."""
         self.tenant_id = tenant_id
-        self._keyring = keyring
+        self._rings = _always(keyring) if isinstance(keyring, TenantKeyring) else keyring
         self._clock = clock
+
+    @property
+    def _keyring(self) -> TenantKeyring:
+        return self._rings()
 
     def patient_key(self, session: Session, patient_id: str, create: bool = False) -> bytes:
         """Return a patient's key, made now if there is none and ``create`` says so.
@@ -28,10 +57,11 @@ class Vault:
         Two transactions that make one at once end with the same key. Raises
         ``PatientKeyMissing``, ``PatientKeyDestroyed``, ``Tampered`` or ``UnknownVersion``.
         """
-        row = store.find_patient_key(session, patient_id)
+        find = store.hold_patient_key if create else store.find_patient_key
+        row = find(session, patient_id)
         if row is None and create:
             self._insert_key(session, patient_id)
-            row = store.find_patient_key(session, patient_id)
+            row = find(session, patient_id)
         if row is None:
             raise PatientKeyMissing("this patient has no key")
         return self._keyring.unwrap_patient_key(patient_id, _living(row))
@@ -70,6 +100,26 @@ class Vault:
         context = self._context(patient_id, record_id, version)
         return envelope.open_document(key, sealed, context)
 
+    def open_records(
+        self, session: Session, patient_id: str, sealed: Iterable[tuple[str, int, bytes]]
+    ) -> list[bytes | VaultError]:
+        """Open many records of one patient, given as (record, version, sealed bytes).
+
+        The patient's key is fetched once. What one record does not open for stands in its
+        place; raises what :meth:`patient_key` raises, for then none of them opens.
+        """
+        key = self.patient_key(session, patient_id)
+        return [self._opened(key, patient_id, *each) for each in sealed]
+
+    def _opened(
+        self, key: bytes, patient_id: str, record_id: str, version: int, sealed: bytes
+    ) -> bytes | VaultError:
+        try:
+            context = self._context(patient_id, record_id, version)
+            return envelope.open_document(key, sealed, context)
+        except VaultError as error:
+            return error
+
     def seal_note(
         self, session: Session, patient_id: str, purpose: str, note_id: str, plaintext: bytes
     ) -> bytes:
@@ -90,12 +140,7 @@ class Vault:
         return envelope.open_document(key, sealed, self._note_context(patient_id, purpose, note_id))
 
     def _note_context(self, patient_id: str, purpose: str, note_id: str) -> dict[str, str | int]:
-        return {
-            "tenant": self.tenant_id,
-            "patient": patient_id,
-            "purpose": purpose,
-            "note": note_id,
-        }
+        return note_context(self.tenant_id, patient_id, purpose, note_id)
 
     def seal_secret(self, purpose: str, owner: str, secret: bytes) -> bytes:
         """Seal a small secret of an account, such as that of an authenticator app.
@@ -126,29 +171,51 @@ class Vault:
 
         Raises ``PatientKeyMissing``; again on a destroyed key it changes nothing.
         """
-        row = store.find_patient_key(session, patient_id)
-        while row is not None and row.wrapped is not None:
-            # A rotation may rewrap between reading and writing: then read again.
-            store.swap_patient_key(
-                session, patient_id, row.wrapped, {"wrapped": None, "destroyed_at": now}
-            )
-            row = store.find_patient_key(session, patient_id)
-        if row is None:
+        if store.find_patient_key(session, patient_id) is None:
             raise PatientKeyMissing("this patient has no key")
+        store.destroy_patient_key(session, patient_id, now)
 
-    def rewrap_patient_keys(self, session: Session, limit: int = 500) -> int:
-        """Bring up to ``limit`` patient keys under the current tenant key; return how many.
+    def rewrap_patient_keys(
+        self, session: Session, limit: int = 500, after: str = ""
+    ) -> "Rewrapped":
+        """Bring up to ``limit`` patient keys under the current tenant key.
 
-        Zero means that nothing is left under older versions. Rows that somebody else
-        changed meanwhile are left for the next call, which is why they count too.
+        ``after`` is where the batch before ended. A row that somebody else changed meanwhile, or
+        that does not open, stays as it is; whoever goes on from the beginning meets it again.
         """
-        rows = store.stale_patient_keys(session, self._keyring.current, limit)
+        ring = self._keyring
+        rows = store.stale_patient_keys(session, ring.current, limit, after)
+        fresh, damaged = [], 0
         for row in rows:
             old = _living(row)
-            fresh = self._keyring.rewrap(row.patient_id, old)
-            values = {"wrapped": fresh.wrapped, "tenant_key_version": fresh.version}
-            store.swap_patient_key(session, row.patient_id, old.wrapped, values)
-        return len(rows)
+            try:
+                fresh.append((row.patient_id, old.wrapped, ring.rewrap(row.patient_id, old)))
+            except (Tampered, UnknownVersion):
+                damaged += 1
+        store.swap_many(session, fresh)
+        return Rewrapped(len(fresh), damaged, rows[-1].patient_id if rows else None)
+
+    def reseal_secret(self, purpose: str, owner: str, sealed: bytes) -> bytes | None:
+        """Return a secret of an account under the current tenant key; ``None`` if it is already.
+
+        Raises what :meth:`open_secret` does.
+        """
+        if int.from_bytes(sealed[:4], "big") == self._keyring.current:
+            return None
+        return self.seal_secret(purpose, owner, self.open_secret(purpose, owner, sealed))
+
+    def begin_rekey(self, session: Session, patient_id: str) -> "Rekeying | None":
+        """Take a patient's key for this transaction, to give the patient another one.
+
+        ``None`` where that is done already, or the key was destroyed. Raises ``Tampered`` or
+        ``UnknownVersion``.
+        """
+        row = store.take_patient_key(session, patient_id)
+        ring = self._keyring
+        if row is None or row.wrapped is None or row.tenant_key_version > ring.distrusted:
+            return None
+        old = ring.unwrap_patient_key(patient_id, _living(row))
+        return Rekeying(self.tenant_id, patient_id, row.wrapped, old, new_key(), ring)
 
     def _insert_key(self, session: Session, patient_id: str) -> None:
         wrapped = self._keyring.wrap_patient_key(patient_id, new_key())
@@ -158,15 +225,75 @@ class Vault:
             "wrapped": wrapped.wrapped,
             "created_at": self._clock(),
         }
-        store.insert_if_absent(session, PatientKey, values)
+        made_here = store.insert_if_absent(session, PatientKey, values)
+        ring = self._keyring
+        if made_here and ring.current != wrapped.version:
+            fresh = ring.rewrap(patient_id, wrapped)
+            store.swap_many(session, [(patient_id, wrapped.wrapped, fresh)])
 
     def _context(self, patient_id: str, record_id: str, version: int) -> dict[str, str | int]:
-        return {
-            "tenant": self.tenant_id,
-            "patient": patient_id,
-            "record": record_id,
-            "version": version,
-        }
+        return record_context(self.tenant_id, patient_id, record_id, version)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """A batch of patient keys: how many were wrapped again, how many do not open, its end."""
+
+    done: int
+    damaged: int
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeying:
+    """A patient between two keys, within one transaction that holds the patient's row."""
+
+    tenant_id: str
+    patient_id: str
+    _wrapped: bytes = field(repr=False)
+    _old: bytes = field(repr=False)
+    _new: bytes = field(repr=False)
+    _ring: TenantKeyring = field(repr=False)
+
+    def document(self, record_id: str, version: int, sealed: bytes) -> bytes:
+        """Return a version of a record under the new key; raises ``Tampered`` or ``WrongKey``."""
+        return self._again(
+            sealed, record_context(self.tenant_id, self.patient_id, record_id, version)
+        )
+
+    def note(self, purpose: str, note_id: str, sealed: bytes) -> bytes:
+        """Return sealed words under the new key; raises ``Tampered`` or ``WrongKey``."""
+        return self._again(sealed, note_context(self.tenant_id, self.patient_id, purpose, note_id))
+
+    def finish(self, session: Session) -> None:
+        """Put the new key in the old one's place: last, when everything is sealed under it."""
+        wrapped = self._ring.wrap_patient_key(self.patient_id, self._new)
+        store.swap_many(session, [(self.patient_id, self._wrapped, wrapped)])
+
+    def _again(self, sealed: bytes, context: dict[str, str | int]) -> bytes:
+        plaintext = envelope.open_document(self._old, sealed, context)
+        return envelope.seal_document(self._new, plaintext, context)
+
+
+def _always(ring: TenantKeyring) -> Callable[[], TenantKeyring]:
+    def same() -> TenantKeyring:
+        return ring
+
+    return same
+
+
+def record_context(
+    tenant_id: str, patient_id: str, record_id: str, version: int
+) -> dict[str, str | int]:
+    """Return what a sealed version of a record is bound to."""
+    return {"tenant": tenant_id, "patient": patient_id, "record": record_id, "version": version}
+
+
+def note_context(
+    tenant_id: str, patient_id: str, purpose: str, note_id: str
+) -> dict[str, str | int]:
+    """Return what sealed words about a patient are bound to."""
+    return {"tenant": tenant_id, "patient": patient_id, "purpose": purpose, "note": note_id}
 
 
 def _living(row: PatientKey) -> WrappedKey:

@@ -9,6 +9,7 @@ Hidden and missing are one path, :func:`missing`: same page for both, and for pe
 not signed in the same way to the sign-in.
 """
 
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ log = structlog.get_logger()
 TEMPLATE = "medportal.web:templates/error.pt"
 #: Headers of an HTTP exception that mean something to a browser and are kept.
 KEPT_HEADERS = ("Allow", "Retry-After")
+#: Names of fields that hold what must not stand on a page; the form's own token does anyway.
+_SECRET = re.compile(r"pass(word|key|phrase)|secret|credential|^(code|pin|current|new|again)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,11 @@ WORDS = {
         _("This took too long"),
         _("What your browser sent did not arrive in time. Nothing was saved."),
         _("Check your connection, go back and try again."),
+    ),
+    410: Words(
+        _("These records are erased"),
+        _("What was kept about this patient was erased. Nothing can be read or added any more."),
+        _("Other institutions may still hold copies of what they got. Ask there."),
     ),
     413: Words(
         _("That was too much at once"),
@@ -154,10 +162,32 @@ def misdirected_page(request: Request) -> Response:
 
 
 def unavailable_page(request: Request) -> Response:
-    """Return the page for a service that cannot answer now (503), without asking who is there."""
-    response = error_page(request, 503, plain=True)
+    """Return the page for a service that cannot answer now (503), without asking who is there.
+
+    What somebody typed into a form stands on it, to be sent again as it was: browsers forget
+    the forms of pages that may not be kept.
+    """
+    response = error_page(request, 503, plain=True, again=_sent(request))
     response.headers["Retry-After"] = "30"
     return response
+
+
+def _sent(request: Request) -> Sequence[tuple[str, str]]:
+    """Return the fields of a form that can be sent again, if they may stand on a page.
+
+    Neither files nor secrets may, and what was no form of this portal's has no token.
+    """
+    if request.method != "POST":
+        return ()
+    try:
+        fields = list(request.POST.items())
+    except (ValueError, LookupError, OSError):
+        return ()
+    is_plain = all(isinstance(value, str) for _name, value in fields)
+    named = {name for name, _value in fields}
+    if not is_plain or "csrf_token" not in named or any(_SECRET.search(name) for name in named):
+        return ()
+    return fields
 
 
 def error_page(
@@ -167,10 +197,12 @@ def error_page(
     plain: bool = False,
     reference: str | None = None,
     ways_on: Sequence[tuple[Any, str, Any]] = (),
+    again: Sequence[tuple[str, str]] = (),
 ) -> Response:
     """Return the error page of ``status``; a status without words of its own gets general ones.
 
-    ``ways_on`` are (what to say, address, words of the link) of where else to go.
+    ``ways_on`` are (what to say, address, words of the link) of where else to go, ``again`` the
+    fields of a form that can be sent once more.
     """
     words = WORDS.get(status) or (BAD_REQUEST if status < 500 else UNEXPECTED)
     if plain:
@@ -178,7 +210,7 @@ def error_page(
     request.is_asset = False
     request.failed_form = None
     request.is_plain = plain
-    shown = {"words": words, "reference": reference, "ways_on": ways_on}
+    shown = {"words": words, "reference": reference, "ways_on": ways_on, "again": again}
     body = render(TEMPLATE, shown, request)
     return Response(body, status=f"{status} {HTTPStatus(status).phrase}", content_type="text/html")
 

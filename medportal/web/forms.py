@@ -258,7 +258,8 @@ def text(
     attributes = {
         "autocomplete": autocomplete,
         "inputmode": "numeric" if numeric else "decimal" if decimal else None,
-        "type": kind,
+        # What HTML takes an input for by itself.
+        "type": None if kind == "text" else kind,
         "spellcheck": None if spellcheck is None else str(spellcheck).lower(),
     }
     return TextInputWidget(

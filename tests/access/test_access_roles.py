@@ -33,6 +33,8 @@ NURSING = {
     P.PATIENT_VITALS,
     P.SUPPORT_KEEP,
     P.GLASS_BREAK,
+    P.RECORD_AMEND,
+    P.RESULT_ACKNOWLEDGE,
 }
 CLERK = {
     *PLACED,
@@ -46,7 +48,7 @@ CLERK = {
 #: Written by hand from the access model: role -> what it may do about an assigned patient, where
 #: an ordinary record is looked at.
 ASSIGNED = {
-    "doctor": NURSING,
+    "doctor": {*NURSING, P.RECORD_EXPORT},
     "nurse": NURSING,
     "porter": {*PLACED, P.PATIENT_TRANSPORT},
     "volunteer": {P.PATIENT_SEE},
@@ -78,6 +80,7 @@ OWN = {
     P.PATIENT_VITALS,
     P.RECORD_LIST,
     P.RECORD_READ,
+    P.RECORD_EXPORT,
     P.RULES_MANAGE,
     P.ACCESS_LOG_VIEW,
     P.COMPLAINT_MAKE,
@@ -98,11 +101,18 @@ AT_LARGE = {
         P.REVIEWS_DECIDE,
         P.COMPLAINTS_ANSWER,
         P.APPROVALS_DECIDE,
+        P.ERASURE_DECIDE,
     },
     "auditor": {P.AUDIT_VIEW, P.AUDIT_EXPORT},
     "doctor": {P.PATIENTS_LIST, P.PATIENTS_FIND},
     "nurse": {P.PATIENTS_LIST, P.PATIENTS_FIND},
-    "ward_clerk": {P.PATIENTS_LIST, P.PATIENTS_FIND, P.PATIENTS_REGISTER, P.TEAMS_MANAGE},
+    "ward_clerk": {
+        P.PATIENTS_LIST,
+        P.PATIENTS_FIND,
+        P.PATIENTS_REGISTER,
+        P.TEAMS_MANAGE,
+        P.HELD_DECIDE,
+    },
     "porter": {P.PATIENTS_LIST},
     "volunteer": {P.PATIENTS_LIST},
     "patient_assistant": {P.PATIENTS_LIST},
@@ -110,7 +120,13 @@ AT_LARGE = {
     "patient": set(),
     "representative": set(),
 }
-RESPONSIBLE = {P.PATIENTS_LIST, P.PATIENTS_FIND, P.PATIENTS_REGISTER, P.DELIVERIES_VIEW}
+RESPONSIBLE = {
+    P.PATIENTS_LIST,
+    P.PATIENTS_FIND,
+    P.PATIENTS_REGISTER,
+    P.DELIVERIES_VIEW,
+    P.HELD_DECIDE,
+}
 
 
 def identity(now, *roles):
@@ -171,8 +187,15 @@ def test_a_patients_rule_lifts_a_role_no_higher_than_an_assignment_does(tenants,
         (Whom.INSTITUTION, "hospital"),
     ):
         got = about(answer(hospital, [role], now, rules=(rule(now, whom, whom_id),)))
-        # To write is no part of it; to break the glass is of no use.
-        reading = ASSIGNED[role] - {P.RECORD_CREATE, P.SUPPORT_KEEP}
+        # To write, to take along and to act on a result are no part of it; to break the
+        # glass is of no use.
+        reading = ASSIGNED[role] - {
+            P.RECORD_CREATE,
+            P.RECORD_AMEND,
+            P.RECORD_EXPORT,
+            P.RESULT_ACKNOWLEDGE,
+            P.SUPPORT_KEEP,
+        }
         assert got == reading | UNASSIGNED[role]
 
 
@@ -259,7 +282,12 @@ def test_the_responsible_reads_and_writes_for_all_but_themselves(tenants, now):
     got = answer(laboratory, ["responsible"], now)
     assert {*CLINICAL, P.DELIVERY_FOLLOW} <= got
     assert {P.PATIENT_SEE, P.PATIENT_DEMOGRAPHICS, P.DEMOGRAPHICS_KEEP} <= got
-    assert about(got) == CLINICAL | {P.PATIENT_SEE, P.PATIENT_DEMOGRAPHICS, P.DEMOGRAPHICS_KEEP}
+    assert about(got) == CLINICAL | {
+        P.PATIENT_SEE,
+        P.PATIENT_DEMOGRAPHICS,
+        P.DEMOGRAPHICS_KEEP,
+        P.RECORD_AMEND,
+    }
     assert got - about(got) == {
         *RESPONSIBLE,
         P.DELIVERY_FOLLOW,

@@ -116,6 +116,7 @@ class Ill:
                     effective_on=date(2026, 1, 2),
                     local_author_id=None,
                     current_version=1,
+                    status="final",
                     created_at=self.clock(),
                 )
             )
@@ -127,6 +128,9 @@ class Ill:
                     document_id=new_id(),
                     document_digest=bytes(32),
                     content_digest=bytes(32),
+                    category=category,
+                    status="final",
+                    effective_on=date(2026, 1, 2),
                     created_at=self.clock(),
                 )
             )

@@ -49,8 +49,13 @@ CAST = {
 CARING = ("doctor", "nurse", "porter", "volunteer", "patient_assistant", "clinical_assistant")
 
 
-def tenant_files(directory: Path, urls: dict[str, str]) -> Path:
-    """Write the tenants' files with other databases and cheap password hashes."""
+def tenant_files(
+    directory: Path, urls: dict[str, str], documents: dict[str, str] | None = None
+) -> Path:
+    """Write the tenants' files with other databases and cheap password hashes.
+
+    ``documents`` is what their tables of that name say, if not that they are in SQL.
+    """
     directory.mkdir(parents=True)
     for name in TENANTS:
         text = (ROOT / "tenants" / f"{name}.toml").read_text("utf-8")
@@ -59,6 +64,8 @@ def tenant_files(directory: Path, urls: dict[str, str]) -> Path:
             "minimum_length = 15",
             "minimum_length = 15\ntime_cost = 1\nmemory_kib = 8",
         )
+        if documents:
+            text = text.replace('[documents]\nstore = "sql"', f"[documents]\n{documents[name]}")
         (directory / f"{name}.toml").write_text(text, "utf-8")
     return directory
 
@@ -155,11 +162,16 @@ def raw_settings(tenants: Path, state: Path) -> dict[str, str]:
     }
 
 
-def install(directory: Path, key_material: Path, urls: dict[str, str]) -> Installation:
+def install(
+    directory: Path,
+    key_material: Path,
+    urls: dict[str, str],
+    documents: dict[str, str] | None = None,
+) -> Installation:
     """Put an installation together in an empty directory."""
     state = directory / "state"
     shutil.copytree(key_material, state)
-    raw = raw_settings(tenant_files(directory / "tenants", urls), state)
+    raw = raw_settings(tenant_files(directory / "tenants", urls, documents), state)
     settings = parse_settings(raw)
     app = make_app(raw)
     made = Installation(settings, raw, app, TenantRegistry(settings.tenants))

@@ -297,6 +297,7 @@ def record(patient, category="mental-health"):
         effective_on=datetime.fromisoformat("2026-02-03").date(),
         local_author_id=None,
         current_version=1,
+        status="final",
         created_at=utcnow(),
     )
     found = made.id

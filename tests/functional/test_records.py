@@ -336,6 +336,7 @@ def test_what_is_hidden_shows_in_no_list_no_count_and_no_address(portal):
                     effective_on=date(2025, 1, 1) + timedelta(days=number),
                     local_author_id=None,
                     current_version=1,
+                    status="final",
                     created_at=utcnow(),
                 )
             )
@@ -347,6 +348,9 @@ def test_what_is_hidden_shows_in_no_list_no_count_and_no_address(portal):
                     document_id=f"{number + 4096:032x}",
                     document_digest=b"d" * 32,
                     content_digest=b"c" * 32,
+                    category="clinical-note",
+                    status="final",
+                    effective_on=date(2025, 1, 1) + timedelta(days=number),
                     created_at=utcnow(),
                 )
             )

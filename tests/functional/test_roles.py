@@ -56,7 +56,21 @@ OVERSIGHT = (
     "/audit/export",
     "/audit/proofs",
 )
-PAGES = WORK + ADMINISTRATION + CARE + OVERSIGHT
+RECORDS = (
+    "/results",
+    "/held",
+    "/erasures",
+    "/patients/{patient}/trends",
+    "/patients/{patient}/records/{record}/versions",
+    "/patients/{patient}/records/{record}/versions/1",
+    "/patients/{patient}/records/{record}/amend",
+    "/patients/{patient}/records/{record}/retract",
+    "/patients/{patient}/records/{record}/move",
+    "/patients/{patient}/records/{record}/file.pdf",
+    "/patients/{patient}/records/export",
+    "/patients/{patient}/erasure",
+)
+PAGES = WORK + ADMINISTRATION + CARE + OVERSIGHT + RECORDS
 #                          list reg  find page care new  rec  deliv audit account
 HOSPITAL = {
     "admin":               "-    -    -    -    -    -    -    +    -    +",
@@ -145,6 +159,28 @@ LABORATORY_OVERSIGHT = {
     "responsible":         "-     -   -    -       -          -         -    -      -",
     "patient":             "+     +   +    -       -          -         -    -      -",
 }  # fmt: skip
+#               results held erasures trends versions one amend retract move file all erasure
+HOSPITAL_RECORDS = {
+    "admin":               "-  -  +  -  -  -  -  -  -  -  -  -",
+    "privacy_officer":     "-  -  +  -  -  -  -  -  -  -  -  +",
+    "auditor":             "-  -  -  -  -  -  -  -  -  -  -  -",
+    "doctor":              "+  -  -  +  +  +  +  +  +  +  +  -",
+    "other_doctor":        "+  -  -  -  -  -  -  -  -  -  -  -",
+    "nurse":               "+  -  -  +  +  +  +  +  +  -  -  -",
+    "ward_clerk":          "-  +  -  -  -  -  -  -  -  -  -  -",
+    "porter":              "-  -  -  -  -  -  -  -  -  -  -  -",
+    "volunteer":           "-  -  -  -  -  -  -  -  -  -  -  -",
+    "patient_assistant":   "-  -  -  -  -  -  -  -  -  -  -  -",
+    "clinical_assistant":  "-  -  -  -  -  -  -  -  -  -  -  -",
+    "patient":             "-  -  -  +  +  +  -  -  -  +  +  -",
+}  # fmt: skip
+LABORATORY_RECORDS = {
+    "admin":               "-  -  +  -  -  -  -  -  -  -  -  -",
+    "privacy_officer":     "-  -  +  -  -  -  -  -  -  -  -  +",
+    "auditor":             "-  -  -  -  -  -  -  -  -  -  -  -",
+    "responsible":         "-  +  -  +  +  +  +  +  +  -  -  -",
+    "patient":             "-  -  -  +  +  +  -  -  -  +  +  -",
+}  # fmt: skip
 PUBLIC = {
     "static",
     "theme",
@@ -175,6 +211,8 @@ CASES = [
         ("laboratory", CARE, LABORATORY_CARE),
         ("hospital", OVERSIGHT, HOSPITAL_OVERSIGHT),
         ("laboratory", OVERSIGHT, LABORATORY_OVERSIGHT),
+        ("hospital", RECORDS, HOSPITAL_RECORDS),
+        ("laboratory", RECORDS, LABORATORY_RECORDS),
     )
     for role, row in table.items()
 ]
@@ -216,6 +254,17 @@ DEEDS = {
     "/patients/{patient}/care/{assignment}/end": {"ward_clerk"},
     "/patients/{patient}/records/new": {"doctor", "nurse"},
     "/patients/{patient}/code": {"ward_clerk"},
+    "/patients/{patient}/records/find": {"doctor", "nurse", "patient"},
+    "/patients/{patient}/records/export": {"doctor", "patient"},
+    "/patients/{patient}/records/{record}/amend": {"doctor", "nurse"},
+    "/patients/{patient}/records/{record}/retract": {"doctor", "nurse"},
+    "/patients/{patient}/records/{record}/move": {"doctor", "nurse"},
+    "/patients/{patient}/records/{record}/acknowledge": {"doctor", "nurse"},
+    "/patients/{patient}/erasure": {"privacy_officer"},
+    "/patients/{patient}/erasure/withdraw": {"privacy_officer"},
+    "/erasures": {"privacy_officer"},
+    "/erasures/{assignment}": {"admin", "privacy_officer"},
+    "/held/laboratory/{assignment}": {"ward_clerk"},
     "/patients/{patient}/support": {"doctor", "nurse", "ward_clerk"},
     "/patients/{patient}/admission": {"ward_clerk"},
     "/patients/{patient}/details": {"ward_clerk"},
@@ -259,6 +308,7 @@ DEEDS = {
 def test_deeds_of_others_are_not_there(portal, records, role, deed):
     browser = portal.signed_in(role)
     names = {"assignment": "0" * 32, "approval": "0" * 32}
+    names["record"] = records["hospital"]
     path = deed.format(patient=portal.person("patient"), staff=portal.person("porter"), **names)
     answer = browser.post(path, {"__formid__": "form"}, expect_errors=True)
     if role in DEEDS[deed] and "{assignment}" not in deed and "{approval}" not in deed:

@@ -43,6 +43,8 @@ def test_the_form_has_the_labels_that_people_know(portal):
 def test_signing_in_lands_where_the_work_is(portal):
     browser = portal.signed_in("doctor")
     page = browser.get("/").follow()
+    assert page.request.path == "/results"
+    page = portal.signed_in("porter").get("/").follow()
     assert page.request.path == "/patients"
     assert "Amanda Júlio" in page_text(page)
 

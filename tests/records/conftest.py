@@ -65,7 +65,7 @@ def laboratory_record() -> ClinicalRecord:
 
 @pytest.fixture
 def hospital_record() -> ClinicalRecord:
-    """A hospital's second version of a record, with a diagnosis and an instant."""
+    """A hospital's second version of a record, with a coded diagnosis and an instant."""
     return ClinicalRecord(
         id="00112233445566778899aabbccddeeff",
         version=2,
@@ -82,4 +82,6 @@ def hospital_record() -> ClinicalRecord:
         ),
         diagnosis="Hipertensão arterial essencial",
         replaces="ab" * 32,
+        change_reason="Saturação medida de novo.",
+        diagnosis_code="I10",
     )

@@ -14,7 +14,7 @@ from medportal.records.content import (
     Quantity,
     RecordKind,
 )
-from medportal.records.errors import CatalogueError, UnknownObservation
+from medportal.records.errors import CatalogueError, InvalidContent, UnknownObservation
 
 GOOD = """
 format = 1
@@ -72,8 +72,96 @@ def test_compound_and_own_category(catalogue: Catalogue) -> None:
     assert pressure.category is Category.VITAL_SIGNS
 
 
-def test_no_value_has_three_decimals(catalogue: Catalogue) -> None:
-    assert max(one.decimals for one in catalogue.definitions.values()) <= 2
+def test_only_what_is_below_a_thousand_has_three_decimals(catalogue: Catalogue) -> None:
+    three = {one.key for one in catalogue.definitions.values() if one.decimals == 3}
+    assert three == {"urine-specific-gravity"}
+
+
+COMMON = {
+    "blood-pressure body-temperature heart-rate respiratory-rate oxygen-saturation",
+    "height weight bmi",
+    "haemoglobin leucocytes neutrophils lymphocytes monocytes eosinophils basophils platelets",
+    "mean-cell-volume mean-cell-haemoglobin red-cell-distribution-width reticulocytes",
+    "inr prothrombin-time aptt fibrinogen d-dimer",
+    "glucose fasting-glucose hba1c",
+    "cholesterol hdl-cholesterol ldl-cholesterol non-hdl-cholesterol triglycerides",
+    "creatinine urea egfr uric-acid sodium potassium chloride calcium magnesium phosphate",
+    "alt ast ggt alkaline-phosphatase bilirubin direct-bilirubin albumin total-protein lipase",
+    "crp sedimentation-rate procalcitonin",
+    "tsh free-t4 free-t3 thyroid-peroxidase-antibodies",
+    "iron ferritin transferrin transferrin-saturation folate vitamin-b12 vitamin-d",
+    "troponin-i troponin-t ck-mb nt-probnp creatine-kinase ldh",
+    "arterial-ph arterial-carbon-dioxide arterial-oxygen base-excess lactate",
+    "urine-glucose urine-protein urine-nitrite urine-specific-gravity urine-albumin-creatinine",
+    "hiv syphilis-treponemal hepatitis-b-surface-antigen hepatitis-c-antibodies rubella-igg",
+}
+
+
+def test_what_laboratories_and_wards_measure_every_day_is_there(catalogue: Catalogue) -> None:
+    wanted = {key for line in COMMON for key in line.split()}
+    assert wanted <= set(catalogue.definitions)
+
+
+def test_every_range_keeps_the_decimals_of_its_value(catalogue: Catalogue) -> None:
+    for definition in catalogue.definitions.values():
+        for one in definition.ranges:
+            for limit in (one.low, one.high, one.critical_low, one.critical_high):
+                decimals = 0 if limit is None else -limit.as_tuple().exponent
+                assert decimals <= definition.decimals, definition.key
+
+
+def test_answers_have_words_in_both_languages(catalogue: Catalogue) -> None:
+    assert catalogue.answer("positive", "pt") == "positivo"
+    assert catalogue.answer("positive", "de") == "positive"
+    assert catalogue.answer("A+", "pt") == "A+"
+    spoken = {code for one in catalogue.definitions.values() for code in one.options}
+    assert set(catalogue.answers) <= spoken
+
+
+@pytest.mark.parametrize(
+    ("key", "category"),
+    [
+        ("hiv", Category.SEXUAL_HEALTH),
+        ("hepatitis-c-viral-load", Category.SEXUAL_HEALTH),
+        ("pregnancy-test", Category.SEXUAL_HEALTH),
+        ("ethanol", Category.SUBSTANCE_USE),
+        ("lithium", Category.MENTAL_HEALTH),
+        ("factor-v-leiden", Category.GENETICS),
+    ],
+)
+def test_what_is_sensitive_makes_its_record_so(
+    catalogue: Catalogue, key: str, category: Category
+) -> None:
+    one, sodium = (Observation(catalogue.by_key(k).code, Coded("x")) for k in (key, "sodium"))
+    for kind in RecordKind:
+        assert catalogue.category_for(kind, (sodium, one)) is category
+        # Whoever enters it cannot choose to show it to more people.
+        assert catalogue.category_for(kind, (one,), Category.LABORATORY) is category
+    # For FHIR it is a laboratory's finding all the same.
+    assert catalogue.by_key(key).category is Category.LABORATORY
+
+
+def test_the_category_of_ordinary_records(catalogue: Catalogue) -> None:
+    sodium = (Observation("2951-2", Quantity(Decimal(140), "mmol/L")),)
+    assert catalogue.category_for(RecordKind.CLINICAL, sodium) is Category.LABORATORY
+    assert catalogue.category_for(RecordKind.MEDICAL, sodium) is Category.CLINICAL_NOTE
+    chosen = Category.MENTAL_HEALTH
+    assert catalogue.category_for(RecordKind.MEDICAL, sodium, chosen) is chosen
+    unknown = (Observation("1-8", Coded("x")),)
+    assert catalogue.category_for(RecordKind.CLINICAL, unknown) is Category.LABORATORY
+
+
+def test_two_sensitive_categories_are_two_records(catalogue: Catalogue) -> None:
+    hiv, ethanol = (
+        Observation(catalogue.by_key(key).code, Coded("x")) for key in ("hiv", "ethanol")
+    )
+    with pytest.raises(InvalidContent) as caught:
+        catalogue.category_for(RecordKind.CLINICAL, (hiv, ethanol))
+    assert [(one.field, one.code) for one in caught.value.problems] == [
+        ("category", "two-categories")
+    ]
+    with pytest.raises(InvalidContent):
+        catalogue.category_for(RecordKind.CLINICAL, (hiv,), Category.GENETICS)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +238,22 @@ components = ["systolic", "diastolic"]
         ('en = "Sodium", pt', "pt", "sodium: names must give each of en, pt"),
         ('unit = "mmol/L"', "unit = 7", "sodium: unit must be a text"),
         ('unit = "mmol/L"', "", "unit and a quantity go together"),
-        ("decimals = 1", "decimals = 3", "decimals must be a whole number from 0 to 2"),
-        ("decimals = 1", "decimals = true", "decimals must be a whole number from 0 to 2"),
+        ("decimals = 1", "decimals = 4", "decimals must be a whole number from 0 to 3"),
+        ("decimals = 1", "decimals = true", "decimals must be a whole number from 0 to 3"),
+        (
+            'decimals = 1\nplausible = ["90", "210"]',
+            'decimals = 3\nplausible = ["90", "1000"]',
+            "three decimals need bounds below a thousand",
+        ),
+        ("decimals = 1", 'sensitive = "laboratory"', "sensitive must be a sensitive category"),
+        ("decimals = 1", 'sensitive = "secret"', "sensitive must be a sensitive category"),
+        ("decimals = 1", 'usual = ["positive"]', "usual and critical options"),
+        ("decimals = 1", 'critical = ["positive"]', "usual and critical options"),
+        (
+            "[[observation]]",
+            '[[answer]]\ncode = "positive"\n[[observation]]',
+            "answer: names must give each of en, pt",
+        ),
         ("decimals = 1", "colour = 1", "sodium: unknown key colour"),
         ('["90", "210"]', '["210", "90"]', "plausible bounds"),
         ('["90", "210"]', "[90, 210]", "plausible must be a list of texts"),

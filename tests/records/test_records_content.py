@@ -6,9 +6,11 @@ from decimal import Decimal
 
 import pytest
 
+from medportal.core.categories import Category
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import (
     MAX_OBSERVATIONS,
+    MAX_REASON,
     MAX_TEXT,
     BloodPressure,
     ClinicalRecord,
@@ -21,6 +23,7 @@ from medportal.records.content import (
     check_form,
     check_subject,
     effective_date,
+    is_diagnosis_code,
     is_loinc,
     validate,
 )
@@ -121,8 +124,82 @@ def test_the_first_version_replaces_nothing_and_later_ones_something(
     replaces: str | None,
     found: set[tuple[str, str]],
 ) -> None:
-    bad = replace(laboratory_record, version=version, status=status, replaces=replaces)
+    bad = replace(
+        laboratory_record,
+        version=version,
+        status=status,
+        replaces=replaces,
+        change_reason=None if version == 1 else "Trocado.",
+    )
     assert problems(bad, catalogue, now) == found
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (None, "required"),
+        ("", "required"),
+        (" x", "space-around"),
+        ("x" * (MAX_REASON + 1), "too-long"),
+        ("a\u202eb", "unprintable"),
+        ("a\x00b", "unprintable"),
+    ],
+)
+def test_a_later_version_says_why(
+    hospital_record: ClinicalRecord,
+    catalogue: Catalogue,
+    now: datetime,
+    reason: str | None,
+    code: str,
+) -> None:
+    bad = replace(hospital_record, change_reason=reason)
+    assert problems(bad, catalogue, now) == {("change_reason", code)}
+    # A version made before reasons were is still a version: only new ones need them.
+    assert (check_form(bad) == ()) is (reason is None)
+
+
+def test_a_first_version_changes_nothing(
+    laboratory_record: ClinicalRecord, catalogue: Catalogue, now: datetime
+) -> None:
+    bad = replace(laboratory_record, change_reason="Porque sim.")
+    assert problems(bad, catalogue, now) == {("change_reason", "not-a-successor")}
+
+
+@pytest.mark.parametrize("code", ["A00", "I10", "E11.9", "M16.10", "Z99.9", "U07.1"])
+def test_codes_that_have_the_shape_of_icd_10(
+    hospital_record: ClinicalRecord, catalogue: Catalogue, now: datetime, code: str
+) -> None:
+    assert is_diagnosis_code(code)
+    coded = replace(hospital_record, diagnosis_code=code)
+    assert validate(coded, catalogue, now=now) is coded
+
+
+@pytest.mark.parametrize(
+    "code", ["", "i10", "I1", "I 10", "I10.", "I10.123", "I10-", "10", "I١٠", "I10\n", "I10 "]
+)
+def test_codes_that_have_not(
+    hospital_record: ClinicalRecord, catalogue: Catalogue, now: datetime, code: str
+) -> None:
+    found = problems(replace(hospital_record, diagnosis_code=code), catalogue, now)
+    assert found == {("diagnosis_code", "not-a-diagnosis-code")}
+
+
+def test_a_code_stands_beside_words(
+    hospital_record: ClinicalRecord, catalogue: Catalogue, now: datetime
+) -> None:
+    found = problems(replace(hospital_record, diagnosis=None), catalogue, now)
+    assert found == {("diagnosis", "required-with-code")}
+
+
+def test_nothing_sensitive_stands_in_an_ordinary_record(
+    laboratory_record: ClinicalRecord, catalogue: Catalogue, now: datetime
+) -> None:
+    hiv = replace(laboratory_record, observations=(Observation("56888-1", Coded("negative")),))
+    assert problems(hiv, catalogue, now) == {("category", "not-sensitive-enough")}
+    other = replace(hiv, category=Category.GENETICS)
+    assert problems(other, catalogue, now) == {("category", "not-sensitive-enough")}
+    right = replace(hiv, category=Category.SEXUAL_HEALTH)
+    assert validate(right, catalogue, now=now) is right
 
 
 def test_a_record_says_something_unless_it_takes_something_back(
@@ -130,7 +207,13 @@ def test_a_record_says_something_unless_it_takes_something_back(
 ) -> None:
     empty = replace(laboratory_record, observations=(), notes=None)
     assert problems(empty, catalogue, now) == {("observations", "empty-record")}
-    retraction = replace(empty, version=2, status=RecordStatus.ENTERED_IN_ERROR, replaces="ab" * 32)
+    retraction = replace(
+        empty,
+        version=2,
+        status=RecordStatus.ENTERED_IN_ERROR,
+        replaces="ab" * 32,
+        change_reason="Doente errado.",
+    )
     assert validate(retraction, catalogue, now=now) is retraction
 
 

@@ -1,5 +1,6 @@
 """Typed text becomes exact values, or a problem that a person can mend."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -7,24 +8,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medportal.core.categories import Category
 from medportal.records import catalogue as catalogue_module
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import (
     BloodPressure,
+    ClinicalRecord,
     Coded,
     Observation,
     Quantity,
     RecordKind,
 )
 from medportal.records.entry import (
+    Entry,
     Field,
     form_fields,
+    not_in_form,
+    parse_code,
     parse_date,
     parse_entry,
     parse_field,
     parse_number,
     parse_text,
     text_fields,
+    typed_of_record,
 )
 from medportal.records.errors import InvalidContent
 
@@ -81,6 +88,118 @@ def test_what_cannot_be_meant_is_said(catalogue: Catalogue, key: str, text: str,
         parse_field(field(catalogue, key), text)
     assert code_of(caught) == [code]
     assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1.015", "1.015"), ("1,030", "1.030"), ("1", "1"), ("1.02", "1.02")]
+)
+def test_three_decimals_where_no_thousand_can_be_meant(
+    catalogue: Catalogue, text: str, number: str
+) -> None:
+    gravity = catalogue.by_key("urine-specific-gravity")
+    assert str(parse_number("gravity", gravity, text)) == number
+    for bad, code in (
+        ("1015", "implausible"),
+        ("1 015", "grouped-number"),
+        ("1.0155", "too-many-decimals"),
+        ("-1.015", "sign-not-allowed"),
+    ):
+        with pytest.raises(InvalidContent) as caught:
+            parse_number("gravity", gravity, bad)
+        assert code_of(caught) == [code]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("-4,5", "-4.5"), ("\u22123", "-3"), ("-0,0", "0.0"), ("2", "2")]
+)
+def test_what_may_be_negative(catalogue: Catalogue, text: str, number: str) -> None:
+    excess = catalogue.by_key("base-excess")
+    assert str(parse_number("base-excess", excess, text)) == number
+    for bad, code in (
+        ("+2", "sign-not-allowed"),
+        ("--2", "sign-not-allowed"),
+        ("<2", "sign-not-allowed"),
+        ("-1.000", "too-many-decimals"),
+        ("-99", "implausible"),
+    ):
+        with pytest.raises(InvalidContent) as caught:
+            parse_number("base-excess", excess, bad)
+        assert code_of(caught)[0] == code
+
+
+@pytest.mark.parametrize("text", ["Positive", " POSITIVE ", "positive"])
+def test_answers_as_people_write_them(catalogue: Catalogue, text: str) -> None:
+    assert parse_field(field(catalogue, "hiv"), text) == "positive"
+    with pytest.raises(InvalidContent):
+        parse_field(field(catalogue, "urine-nitrite"), "trace")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", None), (" ", None), ("i10", "I10"), (" e11,9 ", "E11.9"), ("M16.10", "M16.10")],
+)
+def test_diagnosis_codes_as_people_write_them(text: str, code: str | None) -> None:
+    assert parse_code("diagnosis_code", text) == code
+
+
+@pytest.mark.parametrize("text", ["hypertension", "I1", "I10.", "I10.123", "<script>", "\u202eI10"])
+def test_what_is_no_diagnosis_code(text: str) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        parse_code("diagnosis_code", text)
+    assert code_of(caught) == ["not-a-diagnosis-code"]
+
+
+def entered(**typed: str) -> Entry:
+    form = {"effective": "2026-05-01", **typed}
+    return parse_entry(RecordKind.MEDICAL, form, catalogue_module.load())
+
+
+def test_a_coded_diagnosis_and_a_chosen_category() -> None:
+    entry = entered(diagnosis="Gripe", diagnosis_code="j11.1", category="mental-health")
+    assert (entry.diagnosis_code, entry.category) == ("J11.1", Category.MENTAL_HEALTH)
+    assert entered(notes="x").category is None
+    for typed, field_, code in (
+        ({"diagnosis_code": "I10"}, "diagnosis", "required-with-code"),
+        ({"notes": "x", "category": "laboratory"}, "category", "not-an-option"),
+        ({"notes": "x", "category": "secret"}, "category", "not-an-option"),
+    ):
+        with pytest.raises(InvalidContent) as caught:
+            entered(**typed)
+        assert [(one.field, one.code) for one in caught.value.problems] == [(field_, code)]
+
+
+def test_two_sensitive_categories_are_told_at_entry(catalogue: Catalogue) -> None:
+    typed = {"effective": "2026-05-01", "hiv": "negative", "ethanol": "12"}
+    with pytest.raises(InvalidContent) as caught:
+        parse_entry(RecordKind.CLINICAL, typed, catalogue)
+    assert code_of(caught) == ["two-categories"]
+
+
+def test_a_record_typed_again_says_the_same(
+    catalogue: Catalogue, laboratory_record: ClinicalRecord, hospital_record: ClinicalRecord
+) -> None:
+    for record in (laboratory_record, hospital_record):
+        typed = typed_of_record(record, catalogue)
+        entry = parse_entry(record.kind, typed, catalogue)
+        assert entry.effective == date(2026, 5, 1)
+        shown = tuple(
+            one for one in record.observations if one not in not_in_form(record, catalogue)
+        )
+        # The form has an order of its own.
+        assert set(entry.observations) == set(shown)
+        assert (entry.diagnosis, entry.notes) == (record.diagnosis, record.notes)
+        assert entry.diagnosis_code == record.diagnosis_code
+    sensitive = replace(hospital_record, category=Category.GENETICS)
+    assert typed_of_record(sensitive, catalogue)["category"] == "genetics"
+
+
+def test_what_the_form_does_not_show_is_named(
+    catalogue: Catalogue, hospital_record: ClinicalRecord
+) -> None:
+    sodium = Observation("2951-2", Quantity(Decimal(140), "mmol/L"))
+    more = replace(hospital_record, observations=(*hospital_record.observations, sodium))
+    assert not_in_form(more, catalogue) == (sodium,)
+    assert "sodium" not in typed_of_record(more, catalogue)
 
 
 @settings(deadline=None)

@@ -1,10 +1,12 @@
 """The exact bytes of a record, valid FHIR R4B, strictly read."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +42,7 @@ from medportal.records.errors import (
     UnexpectedContent,
 )
 from medportal.records.fhir import MAX_BYTES, from_fhir, read, to_fhir
-from medportal.records.interpret import Interpretation
+from medportal.records.interpret import Interpretation, Urgency
 
 CATALOGUE = catalogue_module.load()
 
@@ -48,6 +50,7 @@ printable = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Co", "Cn", "Cf"]), min_size=1, max_size=60
 ).filter(lambda text: text == text.strip())
 ids = st.text("0123456789abcdef", min_size=32, max_size=32)
+diagnosis_codes = st.from_regex(re.compile(r"[A-Z][0-9]{2}(\.[0-9]{1,2})?"), fullmatch=True)
 days = st.dates(date(1900, 1, 1), date(2030, 1, 1))
 moments = st.datetimes(datetime(1900, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 
@@ -80,6 +83,7 @@ observations = st.lists(
 @st.composite
 def records(draw: st.DrawFn) -> ClinicalRecord:
     first = draw(st.booleans())
+    diagnosis = draw(st.none() | printable)
     later = [status for status in RecordStatus if status is not RecordStatus.FINAL]
     return ClinicalRecord(
         id=draw(ids),
@@ -92,9 +96,11 @@ def records(draw: st.DrawFn) -> ClinicalRecord:
         author_name=draw(printable),
         institution=draw(printable),
         observations=draw(observations),
-        diagnosis=draw(st.none() | printable),
+        diagnosis=diagnosis,
         notes=draw(st.none() | printable),
         replaces=None if first else draw(ids) + draw(ids),
+        change_reason=None if first else draw(st.none() | printable),
+        diagnosis_code=None if diagnosis is None else draw(st.none() | diagnosis_codes),
     )
 
 
@@ -106,6 +112,19 @@ subjects = st.builds(
     birth_date=days,
     sex=st.sampled_from(Sex),
 )
+
+
+Change = Callable[[Any], object]
+
+
+def resource(data: Any, place: int) -> Any:
+    return data["entry"][place]["resource"]
+
+
+def changed(change: Change, content: bytes) -> bytes:
+    data = exact_json.decode(content)
+    change(data)
+    return exact_json.encode(data)
 
 
 # A busy machine is no reason to fail.
@@ -193,12 +212,72 @@ def test_diagnosis_and_predecessor(
     content = to_fhir(hospital_record, subject, catalogue)
     resources = [entry["resource"] for entry in json.loads(content)["entry"]]
     assert resources[0]["code"]["coding"][0]["code"] == "11506-3"
-    assert resources[0]["extension"][0]["valueString"] == "ab" * 32
+    assert resources[0]["extension"] == [
+        {"url": "urn:medportal:fhir:replaces", "valueString": "ab" * 32},
+        {"url": "urn:medportal:fhir:change-reason", "valueString": "Saturação medida de novo."},
+    ]
     assert resources[0]["effectiveDateTime"] == "2026-05-01T10:15:30.250000Z"
     assert resources[4]["resourceType"] == "Condition"
-    assert resources[4]["code"] == {"text": hospital_record.diagnosis}
+    assert resources[4]["code"] == {
+        "coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "I10"}],
+        "text": hospital_record.diagnosis,
+    }
     assert [one["code"] for one in resources[5]["code"]["coding"]] == ["59408-5", "2708-6"]
     assert from_fhir(content) == (hospital_record, subject)
+
+
+WRITTEN_BEFORE = Path(__file__).parent / "written_before"
+
+
+def test_bytes_written_before_there_were_reasons_and_codes_are_read(
+    laboratory_record: ClinicalRecord, hospital_record: ClinicalRecord, subject: Subject
+) -> None:
+    """The files are bytes of the application before it knew either; nothing changes in them."""
+    without = replace(hospital_record, change_reason=None, diagnosis_code=None)
+    for name, record in (("laboratory_record", laboratory_record), ("hospital_record", without)):
+        written = (WRITTEN_BEFORE / f"{name}.json").read_bytes()
+        assert from_fhir(written) == (record, subject)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: resource(data, 0)["extension"].reverse(),
+        lambda data: resource(data, 0)["extension"].append(resource(data, 0)["extension"][1]),
+        lambda data: resource(data, 0)["extension"].append(
+            {"url": "urn:medportal:fhir:more", "valueString": "x"}
+        ),
+        lambda data: resource(data, 4)["code"]["coding"].append({"system": "x", "code": "I10"}),
+        lambda data: resource(data, 4)["code"]["coding"][0].update(system="http://example.org"),
+        lambda data: resource(data, 4)["code"]["coding"][0].update(display="Hypertension"),
+    ],
+)
+def test_nothing_hides_beside_reason_and_code(
+    change: Change, hospital_record: ClinicalRecord, subject: Subject, catalogue: Catalogue
+) -> None:
+    content = changed(change, to_fhir(hospital_record, subject, catalogue))
+    with pytest.raises(NotCanonicalRecord):
+        from_fhir(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: resource(data, 0).update(extension=["x"]),
+        lambda data: resource(data, 0)["extension"][1].update(valueString=Decimal(7)),
+        lambda data: resource(data, 0)["extension"][1].update(valueString="x" * 501),
+        lambda data: resource(data, 0)["extension"][1].update(valueString="a\u202eb"),
+        lambda data: resource(data, 4)["code"].update(coding=[]),
+        lambda data: resource(data, 4)["code"]["coding"][0].update(code="i10"),
+        lambda data: resource(data, 4)["code"]["coding"][0].update(code="<script>"),
+    ],
+)
+def test_a_reason_or_code_that_is_none_is_refused(
+    change: Change, hospital_record: ClinicalRecord, subject: Subject, catalogue: Catalogue
+) -> None:
+    content = changed(change, to_fhir(hospital_record, subject, catalogue))
+    with pytest.raises(FhirError):
+        from_fhir(content)
 
 
 def test_a_retraction_takes_back_the_diagnosis_too(
@@ -208,8 +287,39 @@ def test_a_retraction_takes_back_the_diagnosis_too(
     content = to_fhir(retraction, subject, catalogue)
     assert content.count(b'"entered-in-error"') == 2 + len(retraction.observations)
     Bundle.model_validate_json(content)
-    bare = replace(retraction, observations=(), diagnosis=None)
+    bare = replace(retraction, observations=(), diagnosis=None, diagnosis_code=None)
     assert from_fhir(to_fhir(bare, subject, catalogue)) == (bare, subject)
+
+
+def test_answers_and_what_they_mean(
+    laboratory_record: ClinicalRecord, subject: Subject, catalogue: Catalogue
+) -> None:
+    answers = {"malaria-antigen": "positive", "urine-glucose": "trace", "rubella-igg": "positive"}
+    observed = tuple(
+        Observation(catalogue.by_key(key).code, Coded(code)) for key, code in answers.items()
+    )
+    record = replace(laboratory_record, observations=observed)
+    content = to_fhir(record, subject, catalogue)
+    Bundle.model_validate_json(content)
+    malaria, glucose, rubella = (e["resource"] for e in json.loads(content)["entry"][4:])
+    coding = {"system": "urn:medportal:answer", "code": "positive"}
+    assert malaria["valueCodeableConcept"] == {"coding": [coding], "text": "positive"}
+    meanings = [one["interpretation"][0]["coding"][0]["code"] for one in (malaria, glucose)]
+    assert meanings == ["AA", "A"]
+    assert "interpretation" not in rubella
+    reading = read(content)
+    assert (reading.record, reading.urgency()) == (record, Urgency.CRITICAL)
+
+
+def test_urgency_looks_into_the_parts_of_a_blood_pressure(
+    laboratory_record: ClinicalRecord, subject: Subject, catalogue: Catalogue
+) -> None:
+    def urgency(diastolic: int) -> Urgency:
+        pressure = BloodPressure(Decimal(150), Decimal(diastolic))
+        record = replace(laboratory_record, observations=(Observation("85354-9", pressure),))
+        return read(to_fhir(record, subject, catalogue)).urgency()
+
+    assert (urgency(95), urgency(125)) == (Urgency.USUAL, Urgency.CRITICAL)
 
 
 def test_what_the_author_saw_stays_with_the_record(
@@ -250,11 +360,6 @@ def test_too_large_is_refused_before_it_is_parsed() -> None:
         read(b"[" * (MAX_BYTES + 1))
 
 
-def resource(data: Any, place: int) -> Any:
-    return data["entry"][place]["resource"]
-
-
-Change = Callable[[Any], object]
 UNEXPECTED: list[Change] = [
     lambda data: data.pop("entry"),
     lambda data: data.update(entry={}),
@@ -308,12 +413,6 @@ NOT_CANONICAL: list[Change] = [
     lambda data: resource(data, 6).update(component=resource(data, 5)["component"]),
     lambda data: resource(data, 6).update(valueCodeableConcept=resource(data, 4)["code"]),
 ]
-
-
-def changed(change: Change, content: bytes) -> bytes:
-    data = exact_json.decode(content)
-    change(data)
-    return exact_json.encode(data)
 
 
 @pytest.mark.parametrize("change", UNEXPECTED)

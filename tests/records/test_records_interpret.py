@@ -8,9 +8,14 @@ from medportal.records.catalogue import Catalogue
 from medportal.records.content import BloodPressure, Coded, Observation, Quantity, Sex
 from medportal.records.interpret import (
     Interpretation,
+    Urgency,
     interpret,
+    interpret_answer,
     interpret_observation,
+    is_critical,
+    is_outside,
     reference_range,
+    urgency_of,
 )
 
 I = Interpretation  # noqa: E741 - the table below reads better so
@@ -64,6 +69,46 @@ def test_age_chooses_the_range(catalogue: Catalogue) -> None:
     rate = catalogue.by_key("sedimentation-rate")
     assert interpret(rate, Decimal(18), Sex.MALE, 49) is I.HIGH
     assert interpret(rate, Decimal(18), Sex.MALE, 50) is I.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("age", "meaning"), [(0, I.UNKNOWN), (1, I.NORMAL), (4, I.NORMAL), (5, I.LOW), (15, I.LOW)]
+)
+def test_children_have_their_own_ranges(
+    catalogue: Catalogue, age: int, meaning: Interpretation
+) -> None:
+    haemoglobin = catalogue.by_key("haemoglobin")
+    assert interpret(haemoglobin, Decimal("11.0"), Sex.MALE, age) is meaning
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "meaning"),
+    [
+        ("urine-glucose", "negative", I.NORMAL),
+        ("urine-glucose", "trace", I.ABNORMAL),
+        ("urine-glucose", "3+", I.ABNORMAL),
+        ("urine-glucose", "4+", I.UNKNOWN),
+        ("malaria-antigen", "positive", I.CRITICAL_ABNORMAL),
+        ("malaria-antigen", "indeterminate", I.ABNORMAL),
+        ("rubella-igg", "positive", I.UNKNOWN),
+        ("blood-type", "A+", I.UNKNOWN),
+    ],
+)
+def test_answers(catalogue: Catalogue, key: str, code: str, meaning: Interpretation) -> None:
+    definition = catalogue.by_key(key)
+    assert interpret_answer(definition, code) is meaning
+    observation = Observation(definition.code, Coded(code))
+    assert interpret_observation(catalogue, observation, Sex.FEMALE, 3) is meaning
+
+
+def test_how_urgent_a_record_is() -> None:
+    outside = {one for one in I if is_outside(one)}
+    critical = {one for one in I if is_critical(one)}
+    assert critical == {I.CRITICAL_LOW, I.CRITICAL_HIGH, I.CRITICAL_ABNORMAL}
+    assert outside == critical | {I.LOW, I.HIGH, I.ABNORMAL}
+    for one in I:
+        assert urgency_of((I.NORMAL, one)) == ("critical" if one in critical else "usual")
+    assert urgency_of(()) is Urgency.USUAL
 
 
 @pytest.mark.parametrize(

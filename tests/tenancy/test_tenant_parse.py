@@ -16,6 +16,7 @@ from medportal.core.permissions import Permission, Reach
 from medportal.tenancy.tenant import (
     EDITABLE,
     Contact,
+    Documents,
     Exchange,
     Kind,
     Mail,
@@ -273,7 +274,9 @@ ONE_MISTAKE = [
     ("database.url", ..., "sqlite:/// or postgresql://"),
     ("database.url", "postgresql://portal:a@db:port/x", "write signs of a password as %XX"),
     ("database.url", "postgresql://portal:a/b@[db/x", "write signs of a password as %XX"),
-    ("documents.store", "files", 'must be "sql"'),
+    ("documents.store", "files", 'must be "sql" or "mongodb"'),
+    ("documents.fallback", "files", 'must be "sql" or "mongodb"'),
+    ("documents.fallback", "sql", "the store that documents.store is not"),
     ("passwords.minimum_length", 7, "whole number from 8 to 64"),
     ("passwords.minimum_lenght", 15, "not a known key"),
     ("sessions.idle_minutes", 0, "whole number from 1 to 1440"),
@@ -383,3 +386,91 @@ def test_no_value_makes_the_reading_crash(key: str, value: object) -> None:
 @pytest.mark.parametrize("key", EDITABLE)
 def test_every_key_that_may_be_editable(key: str) -> None:
     assert parse("h", hospital(editable=[key]), contrast).editable == {key}
+
+
+# --- Where sealed documents lie ---
+
+MONGODB: dict[str, object] = {
+    "store": "mongodb",
+    "url": "mongodb://db1.example:27017,db2.example/hospital?replicaSet=rs0",
+    "user": "portal",
+    "password_file": "/run/credentials/mongodb",
+}
+
+
+def test_documents_are_in_sql_unless_the_file_says_otherwise() -> None:
+    assert parse("h", hospital(documents={}), contrast).documents == Documents()
+    assert parse("h", hospital(documents=MONGODB), contrast).documents == Documents(
+        store="mongodb",
+        url="mongodb://db1.example:27017,db2.example/hospital?replicaSet=rs0",
+        user="portal",
+        password_file="/run/credentials/mongodb",
+    )
+
+
+def test_mongodb_may_be_named_before_it_is_used() -> None:
+    both = {**MONGODB, "store": "sql", "fallback": "mongodb", "ca_file": "/etc/ca.crt"}
+    found = parse("h", hospital(documents=both), contrast).documents
+    assert (found.store, found.fallback, found.ca_file) == ("sql", "mongodb", "/etc/ca.crt")
+
+
+@pytest.mark.parametrize("store", ["mongodb", "sql"])
+@pytest.mark.parametrize("name", ["url", "user", "password_file"])
+def test_mongodb_needs_all_of_it(name: str, store: str) -> None:
+    documents = {**MONGODB, "store": store}
+    del documents[name]
+    assert problems_of(hospital(documents=documents)) == (
+        f"hospital.toml: documents.{name}: is needed for MongoDB",
+    )
+
+
+def test_an_authority_alone_is_a_mistake() -> None:
+    found = problems_of(hospital(documents={"store": "sql", "ca_file": "/etc/ca.crt"}))
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://portal:hunter2-marker@db1.example/hospital",
+        "mongodb://portal@db1.example/hospital",
+        "mongodb+srv://db1.example/hospital",
+        "mongodb://db1.example/hospital?tls=false",
+        "mongodb://db1.example/hospital?replicaSet=rs0&w=0",
+        "mongodb://db1.example/hospital?replicaSet=rs0&tlsInsecure=true",
+        "mongodb://db1.example/hospital?replicaSet=",
+        "mongodb://db1.example/admin",
+        "mongodb://db1.example/local?replicaSet=rs0",
+        "mongodb://db1.example/config",
+        "mongodb://db1.example/Hospital",
+        "mongodb://db1.example/hospital/document",
+        "mongodb://db1.example/hospital.document",
+        "mongodb://db1.example/",
+        "mongodb://db1.example",
+        "mongodb:///hospital",
+        "mongodb://,/hospital",
+        "mongodb://db1.example,/hospital",
+        "mongodb://db1.example:0/hospital",
+        "mongodb://db1.example:65536/hospital",
+        "mongodb://%2Ftmp%2Fmongodb.sock/hospital",
+        "mongodb://db1.example/hospital\n",
+        "https://db1.example/hospital",
+        "",
+        7,
+    ],
+)
+def test_an_address_says_where_and_nothing_else(url: object) -> None:
+    (problem,) = problems_of(hospital(documents={**MONGODB, "url": url}))
+    assert problem.startswith("hospital.toml: documents.url: must be mongodb://HOST:PORT")
+    assert MARKER not in problem
+
+
+@pytest.mark.parametrize("name", ["administrators", "local-hospital", "h", "config_2"])
+def test_a_database_may_have_a_name_that_begins_as_one_of_mongodbs(name: str) -> None:
+    documents = {**MONGODB, "url": f"mongodb://db1.example/{name}"}
+    assert parse("h", hospital(documents=documents), contrast).documents.url.endswith(name)
+
+
+def test_the_password_file_is_not_repeated() -> None:
+    documents = parse("h", hospital(documents=MONGODB), contrast).documents
+    assert "/run/credentials" not in repr(documents)

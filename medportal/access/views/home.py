@@ -17,11 +17,13 @@ PLACES = (
     (Permission.PATIENTS_REGISTER, _("Register a patient"), "patient-register"),
     (Permission.PATIENTS_FIND, _("Find by number"), "patient-find"),
     (Permission.TEAMS_MANAGE, _("Wards"), "wards"),
+    (Permission.HELD_DECIDE, _("Results held back"), "held"),
     (Permission.PEOPLE_MANAGE, _("People"), "people"),
     (Permission.APPROVALS_DECIDE, _("Approvals"), "approvals"),
     (Permission.REVIEWS_DECIDE, _("Emergency access"), "reviews"),
     (Permission.COMPLAINTS_ANSWER, _("Patients’ questions"), "complaints"),
     (Permission.DELIVERIES_VIEW, _("Deliveries"), "deliveries"),
+    (Permission.ERASURE_DECIDE, _("Erasures"), "erasures"),
     (Permission.AUDIT_VIEW, _("Audit log"), "audit-log"),
     (Permission.SETTINGS_MANAGE, _("Institution"), "institution-settings"),
 )
@@ -53,6 +55,8 @@ def destinations_of(request: Request) -> list[tuple[str, str]]:
     decision = root.decision
     found: list[tuple[str, str]] = []
     if decision.allows(Permission.PATIENTS_LIST):
+        if root.facts().held.get(Permission.RESULT_ACKNOWLEDGE):
+            found.append((_results_words(request), request.route_path("results")))
         reach = root.facts().held.get(Permission.PATIENTS_LIST, frozenset())
         words = _("Patients") if Reach.ANY in reach else _("My patients")
         found.append((words, request.route_path("patients")))
@@ -72,6 +76,15 @@ def destinations_of(request: Request) -> list[tuple[str, str]]:
         )
     found.extend(_represented(request))
     return found
+
+
+def _results_words(request: Request) -> Any:
+    """Return what the list of new results is called, with their number where it is told."""
+    count = request.results_waiting
+    if not count:
+        return _("New results")
+    shown = str(count) if count < 100 else "99+"
+    return _("New results (${count})", mapping={"count": shown})
 
 
 def _represented(request: Request) -> list[tuple[str, str]]:

@@ -4,9 +4,11 @@ import { offerPasskeys } from "./passkeys.js";
 import { offerToShow } from "./password.js";
 import { offerPrinting } from "./print.js";
 import { showStrength } from "./strength.js";
+import { easeEntry } from "./values.js";
 
 followAll(document);
 offerPasskeys(document);
 offerPrinting(document);
 offerToShow(document);
 showStrength(document);
+easeEntry(document);

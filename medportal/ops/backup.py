@@ -1,0 +1,139 @@
+"""Make, check and restore backups of an institution of this installation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from medportal.audit.heads import HeadSigner, SignedHead, verify_head
+from medportal.audit.maintenance import declare_restore
+from medportal.audit.statements import Restore
+from medportal.audit.verifier import verify_session
+from medportal.backup import checking, making, restoring
+from medportal.backup.checking import Checked
+from medportal.backup.errors import BackupDamaged
+from medportal.backup.frames import Counts
+from medportal.backup.keys import Opener, load_opener, make_key, sealing_key
+from medportal.backup.making import Institution, Made, Places
+from medportal.backup.restoring import Pair, Restored
+from medportal.keys import TenantKeys
+from medportal.ops.pinned import pinned_head
+from medportal.ops.stores import migrate_documents
+from medportal.ops.verify_log import CaTrust
+from medportal.pki.files import read_file
+from medportal.pki.layout import Layout, load_profiles
+from medportal.pki.passphrases import read_passphrase
+from medportal.pki.profiles import Group, Purpose
+from medportal.settings import Settings
+from medportal.tenancy.registry import Database
+from medportal.tenancy.tenant import Tenant
+
+
+def create_backup_key(settings: Settings, tenant: Tenant, away: Path, passphrase: Path) -> None:
+    """Make a backup key: into ``away``, and its public half beside the institution's keys.
+
+    Raises ``TargetNotEmpty``, or a ``PkiError`` for an unfit passphrase file.
+    """
+    home = settings.home(tenant.id)
+    authority = read_file(Layout(TenantKeys(tenant, home).places.pki).ca_certificate)
+    make_key(home, away, authority, read_passphrase(passphrase))
+
+
+def create(
+    settings: Settings,
+    tenant: Tenant,
+    database: Database,
+    places: Places,
+    now: datetime,
+    say: Callable[[Counts], None],
+) -> Made:
+    """Make a backup while everything serves; see :func:`medportal.backup.making.make`."""
+    home = settings.home(tenant.id)
+    keys = TenantKeys(tenant, home, (Group.JOBS,))
+    signers = [keys.signer(purpose) for purpose in checking.PURPOSES]
+    source = Institution(tenant, home, database.engine)
+    return making.make(source, sealing_key(home), signers, places, now, say)
+
+
+def opener(away: Path, passphrase: Path) -> Opener:
+    """Return what opens backups, from the directory that was carried away."""
+    return load_opener(away, read_passphrase(passphrase))
+
+
+def check(files: list[Path], with_: Opener) -> list[Checked]:
+    """Read backup files to their ends; see :mod:`medportal.backup.checking`."""
+    return [checking.check(path, with_) for path in files]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What is known of events since the backup: the head that they led to, which a partner or the
+    old machine holds, and where to write the signed statement for the partners.
+    """
+
+    head: Path
+    statement: Path
+
+
+def restore(
+    settings: Settings,
+    tenant: Tenant,
+    pair: Pair,
+    with_: Opener,
+    now: datetime,
+    *,
+    ledger: Path | None = None,
+    lost: Lost | None = None,
+) -> Restored:
+    """Restore a backup into an empty directory and database; nothing may run for this tenant.
+
+    The audit log has to be whole. With ``lost`` its restore is declared at once; without, the
+    log goes on from the backup's last head. Raises a ``BackupError`` or ``MedportalError``.
+    """
+    said: list[bytes] = []
+
+    def settle(session: Session, head: bytes) -> None:
+        pinned = pinned_head(settings, tenant)
+        if head:
+            pinned.write(SignedHead.from_bytes(head))
+        trust = CaTrust(with_.authority, load_profiles().crl_limits)
+        _require_whole(session, tenant, trust, head)
+        if lost is None:
+            return
+        signed = SignedHead.from_bytes(lost.head.read_bytes())
+        gone = verify_head(signed, tenant=tenant.id, trust=trust)
+        statement, newest = declare_restore(session, _signer(settings, tenant), gone, now)
+        assert isinstance(statement.statement, Restore)  # declare_restore signs no other kind
+        pinned.write(newest)
+        said.append(statement.to_bytes())
+
+    migrate_documents(tenant)
+    engine = Database(tenant).unchecked()
+    try:
+        target = Institution(tenant, settings.home(tenant.id), engine)
+        done = restoring.restore(target, pair, with_, now, settle, ledger)
+    finally:
+        engine.dispose()
+    if lost is not None:
+        lost.statement.write_bytes(said[0])
+    return done
+
+
+def _require_whole(session: Session, tenant: Tenant, trust: CaTrust, head: bytes) -> None:
+    held = [SignedHead.from_bytes(head)] if head else []
+    found = verify_session(session, tenant=tenant.id, trust=trust, held=held).finding
+    if found is not None:
+        raise BackupDamaged(
+            f"the audit log in the backup is not whole: {found.kind} at event {found.sequence}"
+        )
+
+
+def _signer(settings: Settings, tenant: Tenant) -> HeadSigner:
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.JOBS,))
+    return HeadSigner(
+        tenant.id,
+        classical=keys.signer(Purpose.HEAD),
+        post_quantum=keys.signer(Purpose.HEAD_PQ),
+    )

@@ -1,0 +1,344 @@
+"""Opening records: what is checked before anybody sees a word of one, one or many at once."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from sqlalchemy.orm import Session
+
+from medportal.access.errors import NotPermitted
+from medportal.access.grants import Grant
+from medportal.core.canonical import NotCanonical
+from medportal.core.permissions import Permission
+from medportal.keys import TenantKeys
+from medportal.pki.errors import PkiError
+from medportal.pki.profiles import Purpose
+from medportal.pki.signatures import Signed, verify_kept
+from medportal.records import statement
+from medportal.records.content import ClinicalRecord
+from medportal.records.errors import FhirError, RecordDamaged, StatementError
+from medportal.records.fhir import Reading, read
+from medportal.records.glance import MALFORMED, Glance, day_of, glance
+from medportal.records.statement import AuthorStatement, SealedContent
+from medportal.records.store import IndexEntry
+from medportal.vault.documents import DocumentStore
+from medportal.vault.errors import VaultError
+
+#: What a grant may be of to open a record.
+OPENING = frozenset({Permission.RECORD_READ, Permission.PATIENT_VITALS})
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A record that opened and whose signature verified.
+
+    ``signed_statement`` is the statement as it is kept, for a copy that can be checked elsewhere.
+    """
+
+    entry: IndexEntry
+    reading: Reading
+    statement: AuthorStatement
+    content: bytes
+    signed_statement: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A record that passed the checks of :func:`open_many`, at a glance."""
+
+    entry: IndexEntry
+    seen: Glance
+
+
+#: What says of itself which record it is: a whole one, or one at a glance.
+Told = ClinicalRecord | Glance
+
+
+def open_record(
+    session: Session,
+    documents: DocumentStore,
+    keys: TenantKeys,
+    grant: Grant,
+    entry: IndexEntry,
+) -> Opened:
+    """Open one record and verify its author's signature.
+
+    Checks: 1. the stored document is the one that the index pins; 2. it opens under the
+    patient's key, bound to tenant, patient, record and version; 3. the content is the one
+    that the index pins; 4. the origin's record key signed exactly this content; 5. what the
+    index says of it, from which access was decided, is what was signed.
+
+    A grant of the vital signs opens a record too: whoever holds one shows nothing else of it
+    (:mod:`medportal.records.vitals`). Raises ``RecordDamaged`` with the check that failed,
+    ``NotPermitted`` for a grant of something else.
+    """
+    _require(grant, entry)
+    try:
+        found = _pinned(entry, documents.get(entry.document_id))  # 1
+        opened = keys.vault.open_record(session, entry.patient_id, entry.id, entry.version, found)
+    except VaultError as error:
+        raise RecordDamaged("document") from error  # 2
+    sealed = _content(entry, opened)  # 3
+    reading, stated = _proved(keys, entry, sealed)  # 4, 5
+    return Opened(entry, reading, stated, sealed.content, sealed.signed_statement)
+
+
+def open_many(
+    session: Session,
+    documents: DocumentStore,
+    keys: TenantKeys,
+    wanted: Sequence[tuple[Grant, IndexEntry]],
+) -> list[Proved | RecordDamaged]:
+    """Open records of one patient at once and look at each, with the checks of :func:`open_record`.
+
+    One query for all documents, one opening of the patient's key. That the bytes are the one
+    encoding of a record was checked before they were filed, and is again by
+    :func:`open_record`; the signature covers every byte of them. Whether it fits follows from
+    these bytes, the index and the authority's list alone, so it is worked out once for each of
+    them in this process and remembered by digest; content is never
+    remembered. Where a record is damaged, the error stands in its place. Raises
+    ``NotPermitted`` for a grant of something else, ``ValueError`` for records of two patients.
+    """
+    for grant, entry in wanted:
+        _require(grant, entry)
+    entries = [entry for _grant, entry in wanted]
+    if len({entry.patient_id for entry in entries}) > 1:
+        raise ValueError("records of one patient at a time")
+    found = documents.get_many(entry.document_id for entry in entries) if entries else {}
+    pinned = {entry.id: _pinned_of(found, entry) for entry in entries}
+    opened = _opened_of(session, keys, entries, pinned)
+    lists = _Lists(keys)
+    return [_looked_at(keys, lists, entry, opened[entry.id]) for entry in entries]
+
+
+def _require(grant: Grant, entry: IndexEntry) -> None:
+    if grant.permission not in OPENING:
+        raise NotPermitted(grant.permission)
+    if (grant.patient_id, grant.record_id) != (entry.patient_id, entry.id):
+        raise NotPermitted(grant.permission)
+
+
+def _pinned_of(found: Mapping[str, bytes], entry: IndexEntry) -> bytes | RecordDamaged:
+    sealed = found.get(entry.document_id)
+    if sealed is None:
+        return RecordDamaged("document")
+    try:
+        return _pinned(entry, sealed)  # 1
+    except RecordDamaged as error:
+        return error
+
+
+def _opened_of(
+    session: Session,
+    keys: TenantKeys,
+    entries: Sequence[IndexEntry],
+    pinned: Mapping[str, bytes | RecordDamaged],
+) -> dict[str, bytes | RecordDamaged]:
+    """Return what opened, by record, and why the others did not."""
+    result = dict(pinned)
+    whole = [(one, sealed) for one in entries if isinstance(sealed := pinned[one.id], bytes)]
+    if not whole:
+        return result
+    patient_id = whole[0][0].patient_id
+    try:
+        opened = keys.vault.open_records(
+            session, patient_id, [(one.id, one.version, sealed) for one, sealed in whole]
+        )  # 2
+    except VaultError as error:
+        opened = [error] * len(whole)
+    for (one, _sealed), plain in zip(whole, opened, strict=True):
+        result[one.id] = plain if isinstance(plain, bytes) else RecordDamaged("document")
+    return result
+
+
+def _looked_at(
+    keys: TenantKeys, lists: "_Lists", entry: IndexEntry, opened: bytes | RecordDamaged
+) -> Proved | RecordDamaged:
+    if isinstance(opened, RecordDamaged):
+        return opened
+    try:
+        sealed = _content(entry, opened)  # 3
+        seen = _glanced(sealed.content)
+        proof = _digest_of(entry, sealed, lists.of(entry.origin))
+        if not _PROVEN.has(proof):
+            _stated(keys, entry, sealed, seen)  # 4, 5
+            _PROVEN.add(proof)
+    except RecordDamaged as error:
+        return error
+    return Proved(entry, seen)
+
+
+def _glanced(content: bytes) -> Glance:
+    try:
+        return glance(content)
+    except MALFORMED as error:
+        raise RecordDamaged("content") from error
+
+
+class _Lists:
+    """The digest of each origin's authority and its newest list, worked out once a call."""
+
+    def __init__(self, keys: TenantKeys) -> None:
+        self._keys = keys
+        self._known: dict[str, bytes] = {}
+
+    def of(self, origin: str) -> bytes:
+        """Return the digest; raises ``RecordDamaged`` for an origin that nobody ever trusted."""
+        if origin not in self._known:
+            try:
+                authority = self._keys.authority(origin)
+            except PkiError as error:
+                raise RecordDamaged("signature") from error
+            state = hashlib.sha256(self._keys.tenant.id.encode())
+            for part in (authority.certificate.fingerprint(SHA256()), authority.crl_der):
+                state.update(hashlib.sha256(part).digest())
+            self._known[origin] = state.digest()
+        return self._known[origin]
+
+
+class _Proven:
+    """Digests of what was verified in this process, the least used forgotten first.
+
+    A digest covers everything that the outcome of checks 4 and 5 depends on: content, signed
+    statement, entry of the index, authority and revocation list. No content is held.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._lock = Lock()
+
+    def has(self, proof: bytes) -> bool:
+        """Tell whether this was verified before."""
+        with self._lock:
+            if proof not in self._known:
+                return False
+            self._known.move_to_end(proof)
+            return True
+
+    def add(self, proof: bytes) -> None:
+        """Remember that this was verified."""
+        with self._lock:
+            self._known[proof] = None
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+
+#: About two hundred bytes each: six megabytes a process at most.
+_PROVEN = _Proven(32_768)
+
+
+def _digest_of(entry: IndexEntry, sealed: SealedContent, authority: bytes) -> bytes:
+    # Every field of a frozen entry stands in its representation, and none of them is content.
+    state = hashlib.sha256(repr(entry).encode())
+    for part in (sealed.content, sealed.signed_statement, authority):
+        state.update(hashlib.sha256(part).digest())
+    return state.digest()
+
+
+def _proved(
+    keys: TenantKeys, entry: IndexEntry, sealed: SealedContent
+) -> tuple[Reading, AuthorStatement]:
+    try:
+        reading = read(sealed.content)
+    except FhirError as error:
+        raise RecordDamaged("signature") from error
+    return reading, _stated(keys, entry, sealed, reading.record)  # 4, 5
+
+
+def _stated(
+    keys: TenantKeys, entry: IndexEntry, sealed: SealedContent, record: Told
+) -> AuthorStatement:
+    try:
+        stated = verify_author(keys, sealed, record, origin=entry.origin, at=entry.kept_since)  # 4
+    except (PkiError, StatementError) as error:
+        raise RecordDamaged("signature") from error
+    _check_index(keys, entry, record)  # 5
+    return stated
+
+
+def _check_index(keys: TenantKeys, entry: IndexEntry, record: Told) -> None:
+    """Refuse an index that says other than what is signed: decisions are made from it."""
+    author = record.author_id if entry.origin == keys.tenant.id else None
+    signed = (
+        record.id,
+        record.version,
+        record.kind,
+        record.category,
+        day_of(record.effective),
+        author,
+        record.status,
+        replaced_by(record),
+    )
+    indexed = (
+        entry.origin_record_id,
+        entry.version,
+        entry.kind,
+        entry.category,
+        entry.effective_on,
+        entry.local_author_id,
+        entry.status,
+        entry.replaces,
+    )
+    if signed != indexed:
+        raise RecordDamaged("index")
+
+
+def replaced_by(record: Told) -> bytes | None:
+    """Return the digest of the content that a version replaces; a first one replaces none."""
+    return None if record.replaces is None else bytes.fromhex(record.replaces)
+
+
+def _pinned(entry: IndexEntry, sealed: bytes) -> bytes:
+    if hashlib.sha256(sealed).digest() != entry.document_digest:
+        raise RecordDamaged("document-digest")
+    return sealed
+
+
+def _content(entry: IndexEntry, opened: bytes) -> SealedContent:
+    try:
+        sealed = SealedContent.from_bytes(opened)
+    except (NotCanonical, StatementError) as error:
+        raise RecordDamaged("document") from error
+    if statement.digest(sealed.content) != entry.content_digest:
+        raise RecordDamaged("content-digest")
+    return sealed
+
+
+def verify_author(
+    keys: TenantKeys,
+    sealed: SealedContent,
+    record: Told,
+    *,
+    origin: str,
+    at: datetime,
+) -> AuthorStatement:
+    """Return what the author stated; ``at`` is when this institution took the record in.
+
+    Raises a ``PkiError`` or ``StatementError``.
+    """
+    signed = Signed.from_bytes(sealed.signed_statement)
+    authority = keys.authority(origin)
+    fields = verify_kept(
+        signed,
+        statement.LABEL,
+        ca=authority.certificate,
+        purpose=Purpose.RECORD,
+        institution=origin,
+        crl_limits=keys.crl_limits,
+        taken_in=at,
+        known_crl_der=authority.crl_der,
+    )
+    return statement.read_statement(
+        fields,
+        sealed.content,
+        record_id=record.id,
+        version=record.version,
+        institution=origin,
+        author_id=record.author_id,
+        category=record.category,
+    )

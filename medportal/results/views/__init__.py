@@ -1,0 +1,1 @@
+"""Pages of new results, and of results that were held back."""
