@@ -192,7 +192,6 @@ def records(session: Session, each: str) -> None:
             "category": "laboratory",
             "status": "final",
             "effective_on": date(2026, 3, 1),
-            "local_author_id": None,
             "created_at": START,
         }
         rows[0].append(

@@ -62,7 +62,8 @@ class Portal:
             "medportal.variable.hospital_port": "8443",
             "medportal.variable.laboratory_port": "8444",
         }
-        settings = parse_settings(raw)
+        self.raw = raw
+        self.settings = settings = parse_settings(raw)
         self.tenant = settings.tenant("hospital")
         create_keys(settings, self.tenant, utcnow())
         self._register(settings)

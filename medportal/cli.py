@@ -329,14 +329,20 @@ def keys_rotate(context: Context, name: str, settle: int) -> None:
 @keys.command("rekey")
 @click.argument("name")
 @_SETTLE
+@click.option(
+    "--give-up-damaged",
+    is_flag=True,
+    help="Lose for ever what does not open; without it, such patients keep their keys.",
+)
 @click.confirmation_option(
     prompt="Every patient gets a new key and every record is sealed anew. Go on?"
 )
 @click.pass_obj
-def keys_rekey(context: Context, name: str, settle: int) -> None:
+def keys_rekey(context: Context, name: str, settle: int, give_up_damaged: bool) -> None:
     """Answer a theft of keys: another tenant key, other patient keys, everything sealed anew.
 
-    The portal goes on serving. May be interrupted: run it again, and it goes on.
+    The portal goes on serving. May be interrupted: run it again, and it goes on. Exit status 1:
+    done, and something was given up that did not open.
     """
     from medportal.ops.rotation import change_of, rekey
 
@@ -347,8 +353,12 @@ def keys_rekey(context: Context, name: str, settle: int) -> None:
         _database(settings, name),
         _say_progress(),
         timedelta(seconds=settle),
+        give_up_damaged=give_up_damaged,
     )
-    context.show([{"tenant": name, **asdict(rekey(change))}], "Keys replaced")
+    done = rekey(change)
+    context.show([{"tenant": name, **asdict(done)}], "Keys replaced")
+    if done.damaged:
+        sys.exit(1)
 
 
 def _say_progress() -> Callable[[Any], None]:
@@ -917,7 +927,13 @@ def backup_verify(context: Context, files: tuple[Path, ...], away: Path, passphr
 @click.argument("name")
 @click.option("--data", type=_FILE, required=True, help="The data file.")
 @click.option("--keys", type=_FILE, required=True, help="The keys file: this one's or a later.")
-@click.option("--ledger", type=_FILE, help="A newer ledger of erasures than the keys file's.")
+@click.option("--ledger", type=_FILE, help="The newest ledger of erasures that is left.")
+@click.option(
+    "--ledger-of-the-backup",
+    "is_old",
+    is_flag=True,
+    help="No newer one is left: whoever was erased since the keys file was made comes back.",
+)
 @click.option("--head", type=_FILE, help="The last head of what is lost, from a partner.")
 @click.option(
     "--statement",
@@ -932,6 +948,7 @@ def backup_restore(
     data: Path,
     keys: Path,
     ledger: Path | None,
+    is_old: bool,
     head: Path | None,
     statement: Path | None,
     away: Path,
@@ -943,6 +960,12 @@ def backup_restore(
 
     if (head is None) != (statement is None):
         raise click.UsageError("--head and --statement belong together")
+    if (ledger is None) != is_old:
+        raise click.UsageError(
+            "say which ledger of erasures counts: --ledger FILE, the newest that is left (from the "
+            "lost machine, or a later keys backup), or --ledger-of-the-backup, with which patients "
+            "who were erased since come back"
+        )
     settings = context.settings()
     done = restore(
         settings,
@@ -960,8 +983,21 @@ def backup_restore(
         "documents": done.data.counts.documents,
         "files": done.keys.counts.files,
         "erased_again": done.erased,
+        "erasures_known": done.lines,
+        "cannot_be_opened": "unknown" if done.shut is None else done.shut,
     }
     context.show([row], "Restored")
+    _say(
+        "medportal: everything is as at the backup: who was suspended, left a role or a ward, was "
+        "blocked by a patient, or was revoked as a partner since then is back. Keep the portal "
+        "closed and go through docs/operations.md, After a restore"
+    )
+    if done.shut:
+        _say(
+            f"medportal: {done.shut} secrets of authenticator apps or held transfers lie under a "
+            "tenant key that the keys file no longer has: take the keys file that was made with "
+            "the data, or let these people set up their app again"
+        )
     if head is None:
         _say(
             "medportal: if a partner holds a later head of this log, declare what is lost before "

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from medportal.access.partner_rules import turned_event
 from medportal.admin import approvals
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import Action, Event, Outcome
 from medportal.audit.heads import Head, HeadSigner
 from medportal.audit.sequence import sequence
 from medportal.audit.store import has_unsequenced
@@ -27,8 +27,9 @@ from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
 from medportal.delivery import blocks, outbox
 from medportal.delivery.held import has_untold
-from medportal.delivery.inbox import has_pending
+from medportal.delivery.inbox import drop_declined, has_pending
 from medportal.erasure import service as erasures
+from medportal.erasure.errors import NotGrounded, NotYetProven, StillToBeKept
 from medportal.erasure.ledger import Entry, ledger_path
 from medportal.identity import email_change, throttle
 from medportal.identity.codes import forget_old_halves
@@ -152,7 +153,8 @@ class Jobs:
             )
             return False
         step.failures = 0
-        step.next_at = now + step.every if step.every else None
+        # Where there is more, the next batch does not wait for the next time.
+        step.next_at = now + step.every if step.every and not more else None
         return more
 
     def _take_in(self, now: datetime) -> bool:
@@ -267,8 +269,17 @@ class Jobs:
         for shown in agreed:
             with self._database.writer() as session, session.begin():
                 documents = self._documents(session)
-                entry = erasures.carry_out(session, documents, signer, ledger, shown, now)
-                append(session, _erased(entry, now))
+                try:
+                    entry = erasures.carry_out(
+                        session, self._tenant, documents, signer, ledger, shown, now
+                    )
+                except NotYetProven:
+                    continue
+                except (NotGrounded, StillToBeKept) as error:
+                    erasures.stop(session, shown, now)
+                    append(session, _not_erased(shown, error, now))
+                else:
+                    append(session, _erased(entry, now))
         return False
 
     def _change_emails(self, now: datetime) -> bool:
@@ -309,6 +320,7 @@ class Jobs:
             forget_old_halves(session, now)
             email_change.forget_old_changes(session, now)
             approvals.expire(session, now)
+            drop_declined(session, now - held.UNDONE_WITHIN)
             keep_house(session, now, has_server=self._tenant.mail is not None)
         return False
 
@@ -333,6 +345,19 @@ def _erased(entry: Entry, now: datetime) -> Event:
         patient=entry.patient_id,
         object=entry.erasure_id,
         reasons=[Reason.APPROVED_BY_SECOND_PERSON],
+    )
+
+
+def _not_erased(shown: erasures.Shown, error: NotGrounded | StillToBeKept, now: datetime) -> Event:
+    is_kept = isinstance(error, StillToBeKept)
+    return Event.create(
+        Action.PATIENT_KEY_DESTROYED,
+        Outcome.FAILED,
+        now=now,
+        actor=ACTOR,
+        patient=shown.patient_id,
+        object=shown.id,
+        reasons=[Reason.KEPT_BY_DUTY if is_kept else Reason.SECOND_PERSON_NEEDED],
     )
 
 

@@ -107,12 +107,7 @@ ROUTES: tuple[tuple[str, str, str, str | None], ...] = (
         PATIENTS,
         "/{patient}/{record}",
     ),
-    (
-        "record-file",
-        "/patients/{patient}/records/{record}/file.{format}",
-        PATIENTS,
-        "/{patient}/{record}",
-    ),
+    ("record-file", "/patients/{patient}/records/{record}/file", PATIENTS, "/{patient}/{record}"),
     (
         "result-acknowledge",
         "/patients/{patient}/records/{record}/acknowledge",

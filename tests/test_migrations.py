@@ -1,6 +1,7 @@
 """The migrations make what the models say, and a tenant behind the code is refused."""
 
 import re
+from datetime import UTC, date, datetime
 
 import pytest
 from alembic import command
@@ -18,10 +19,14 @@ from sqlalchemy import (
     Table,
     create_engine,
     inspect,
+    select,
     text,
 )
+from sqlalchemy.orm import Session
 
 from medportal.models import Base
+from medportal.records import store
+from medportal.records.models import RecordVersion
 from medportal.tenancy.engines import make_engine
 from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.schema import (
@@ -178,3 +183,89 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path):
         assert set(names.scalars()) <= {"person", "alembic_version"}
     assert current_revision(engine) is None
     engine.dispose()
+
+
+PATIENT, RECORD, CORRECTION = "a" * 32, "c" * 32, "d" * 32
+AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def _to(engine: Engine, revision: str) -> None:
+    config = alembic_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        step = command.upgrade if revision == wanted_revision() else command.downgrade
+        step(config, revision)
+
+
+def _fill(engine: Engine, table: str, **values: object) -> None:
+    found = Table(table, MetaData(), autoload_with=engine)
+    with engine.begin() as connection:
+        connection.execute(found.insert().values(**values))
+
+
+def _records(engine: Engine) -> None:
+    """Write a patient with a record from here, and a partner's second version, as 0003 did."""
+    person = {"name": "Ana", "birth_date": date(1980, 2, 3), "sex": "female", "language": "pt"}
+    kept = {"email": "", "phone": "", "city": "", "created_at": AT}
+    _fill(engine, "person", id=PATIENT, **person, **kept)
+    lies = {"status": "active", "ward": "", "bed": "", "registered_at": AT}
+    _fill(engine, "patient", person_id=PATIENT, **lies)
+    rows = (
+        (RECORD, "hospital", "medical", "clinical-note", PATIENT, 1),
+        (CORRECTION, "laboratory", "clinical", "laboratory", None, 2),
+    )
+    for number, (record, origin, kind, category, author, version) in enumerate(rows):
+        _fill(
+            engine,
+            "record",
+            id=record,
+            patient_id=PATIENT,
+            origin=origin,
+            origin_record_id=record,
+            kind=kind,
+            category=category,
+            effective_on=date(2026, 2, 3 + number),
+            local_author_id=author,
+            current_version=version,
+            created_at=AT,
+        )
+        _fill(
+            engine,
+            "record_version",
+            record_id=record,
+            version=version,
+            document_id=f"{number:032x}",
+            document_digest=bytes(32),
+            content_digest=b"c" * 32,
+            created_at=AT,
+        )
+
+
+def test_records_of_before_say_in_their_version_what_they_said(engine):
+    _to(engine, "0003")
+    _records(engine)
+    for _again in range(2):
+        _to(engine, str(wanted_revision()))
+        with Session(engine) as session:
+            found = [store.find(session, PATIENT, each) for each in (RECORD, CORRECTION)]
+            own, partners = found
+            versions = session.scalars(select(RecordVersion).order_by(RecordVersion.document_id))
+            told = [(v.category, v.status, v.effective_on, v.local_signer_id) for v in versions]
+        assert told == [
+            ("clinical-note", "final", date(2026, 2, 3), PATIENT),
+            ("laboratory", "final", date(2026, 2, 4), None),
+        ]
+        assert (own.local_author_id, own.local_signer_id, own.head) == (PATIENT, PATIENT, None)
+        assert (partners.version, partners.replaces, partners.is_newest) == (2, None, True)
+        assert drift(engine, Base.metadata) == []
+        # And back, with all that was there.
+        _to(engine, "0003")
+        with engine.connect() as connection:
+            for table in ("person", "record", "record_version"):
+                rows = connection.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608
+                assert rows == (1 if table == "person" else 2)
+            dangling = (
+                engine.dialect.name == "sqlite"
+                and connection.execute(text("PRAGMA foreign_key_check")).all()
+            )
+            assert not dangling

@@ -65,6 +65,32 @@ class Decision:
         return obligation in self.obligations.get(permission, frozenset())
 
 
+def stricter(first: Decision, second: Decision) -> Decision:
+    """Return what two decisions both give, with what each of them asks for besides.
+
+    A refusal is told as the first that refuses tells it.
+    """
+    telling = {
+        permission: second if first.allows(permission) else first for permission in first.because
+    }
+    given = first.permissions & second.permissions
+    duties = {
+        permission: first.obligations.get(permission, frozenset())
+        | second.obligations.get(permission, frozenset())
+        for permission in given
+    }
+    return Decision(
+        given,
+        {permission: decision.because[permission] for permission, decision in telling.items()},
+        {permission: found for permission, found in duties.items() if found},
+        {
+            permission: decision.basis[permission]
+            for permission, decision in telling.items()
+            if permission in decision.basis
+        },
+    )
+
+
 EVERYBODY = Clause(Reason.SIGNED_IN, (SIGNED_IN,))
 BY_ROLE = Clause(Reason.ROLE_ANY, (SIGNED_IN, HELD))
 OVER_ALL = Clause(Reason.ROLE_ANY, (SIGNED_IN, HELD_ANY, EXISTS, NOT_SELF))
@@ -125,8 +151,13 @@ AS_AUTHOR = Clause(
 )
 #: What is added to a record or to how somebody is looked after: a rule that allows gives none.
 ADDING = (IN_CARE_UNLESS_BLOCKED, BY_BROKEN_GLASS)
-#: Taking it along: those who look after the patient now, and the patient; no glass, no rule.
-TAKING_ALONG = (IN_CARE_UNLESS_BLOCKED, OVER_SELF, as_representative(WHOLE))
+#: Taking it along: those who look after the patient now, and the patient, each record by its own
+#: decision; neither glass nor a rule nor having written it leads here.
+TAKING_ALONG = (
+    through_care(RECORD, SENSITIVE_OPEN, duties=(CONFIRM_WHEN_REMOTE,)),
+    OVER_SELF,
+    as_representative(RECORD),
+)
 #: What is the patient's own to do.
 OWN = (OVER_SELF, as_representative(WHOLE))
 

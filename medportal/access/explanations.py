@@ -551,6 +551,7 @@ REASONS: Mapping[str, Any] = {
     Reason.NOTHING_NEW: _("It was so already."),
     Reason.OVERTAKEN: _("It no longer made sense."),
     Reason.CHANGED_MEANWHILE: _("Something had changed since they looked at it."),
+    Reason.NOT_READ: _("They had not read it, or it could not be shown to them."),
     Reason.LOOSER_THAN_FILE: _("It was less strict than the institution allows."),
     Reason.WRONG_DATA: _("Reason given: the data were not right."),
     Reason.KEPT_BY_DUTY: _("The law wants the records to be kept for now."),

@@ -11,7 +11,7 @@ from typing import Any
 from pyramid.authorization import DENY_ALL, Allow
 from pyramid.request import Request
 
-from medportal.access.decisions import Decision, decide, decide_in
+from medportal.access.decisions import Decision, decide, decide_in, stricter
 from medportal.access.facts import asker_facts, departments_of, patient_facts, patients_facts
 from medportal.access.grants import Grant, mint
 from medportal.access.question import (
@@ -132,9 +132,11 @@ class PatientContext(Root):
         request = self.request
         return mint(request.identity, self.decision, permission, self.patient_id, request.now)
 
-    def record_decision(self, record: RecordFacts) -> Decision:
+    def record_decision(
+        self, record: RecordFacts, only: Collection[Permission] = ABOUT_A_RECORD
+    ) -> Decision:
         """Decide about one record of this patient, for lists that filter per record."""
-        return decide_in(Situation(self._relation, record), ABOUT_A_RECORD)
+        return decide_in(Situation(self._relation, record), only)
 
     @property
     def owes_a_proof(self) -> bool:
@@ -158,11 +160,32 @@ class RecordContext(Root):
         self.record_id = record_id
 
     @once
+    def decision(self) -> Decision:
+        """Return the decision; about an older version, what the newest one gives too.
+
+        What closes a record closes what it said before: whoever makes it a sensitive one means
+        all of it.
+        """
+        request = self.request
+        of_this = decide(request.identity, self.facts(), request.now)
+        if self._version is None:
+            return of_this
+        newest = replace(self.facts(), record=self._load(None))
+        return stricter(decide(request.identity, newest, request.now), of_this)
+
+    @once
     def record(self) -> RecordFacts:
-        """Return the facts about the record, loaded by the room that keeps records."""
+        """Return the facts about the record, or about the version that an address names."""
+        return self._load(self._version)
+
+    @property
+    def _version(self) -> str | None:
+        version: str | None = self.request.matchdict.get("version")
+        return version
+
+    def _load(self, version: str | None) -> RecordFacts:
+        """Return facts as the room that keeps records has them."""
         load = self.request.registry["record_facts"]
-        # An older version is decided about from what it says itself.
-        version = self.request.matchdict.get("version")
         found: RecordFacts = load(self.request.db, self.patient_id, self.record_id, version)
         return found
 

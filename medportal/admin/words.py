@@ -175,6 +175,7 @@ REASONS = {
     Reason.NOTHING_NEW: _("so already"),
     Reason.OVERTAKEN: _("no longer makes sense"),
     Reason.CHANGED_MEANWHILE: _("changed since it was looked at"),
+    Reason.NOT_READ: _("not read before"),
     Reason.LOOSER_THAN_FILE: _("looser than the institution's file allows"),
     Reason.WRONG_DATA: _("the data are not right"),
     Reason.KEPT_BY_DUTY: _("the records must be kept"),

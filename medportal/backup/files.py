@@ -56,6 +56,8 @@ class Placing:
     def put(self, file: File) -> None:
         """Write one file. Raises ``BackupDamaged`` for a path outside the key directories."""
         path = PurePosixPath(file.path)
+        if "\0" in file.path:
+            raise BackupDamaged("a file of the backup has a name that no file has")
         if ".." in path.parts or len(path.parts) < 2 or path.parts[0] not in DIRECTORIES:
             raise BackupDamaged("a file of the backup lies where no key does")
         if file.mode not in (PRIVATE, PUBLIC):

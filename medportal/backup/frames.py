@@ -4,8 +4,8 @@ A frame is a letter, a length and a body. In this order: one manifest; then tabl
 and rows; documents; files; and at the end how many there were of each, and signatures over
 everything before. Nothing of a backup is used before its last frame was read and verified.
 
-Rows are JSON, their values as plain as the column's type allows (see :mod:`medportal.backup.rows`):
-a standard decoder reads millions of them in seconds.
+Rows are JSON, their values as plain as the column's type allows (:mod:`medportal.backup.tables`): a
+standard decoder reads millions of them in seconds.
 """
 
 import json

@@ -2,8 +2,9 @@
 
 SQL is read in one transaction that sees one moment (SQLite in WAL mode, PostgreSQL at REPEATABLE
 READ), so nobody waits and nothing is half there. Documents never change and are in their store
-before the rows that pin them are: whatever this moment's rows name can be read afterwards, and is
-compared with its pin. Key files are read after the rows: a key that they need is among them, and
+before the rows that pin them are. In a store outside of SQL an erasure or a rekey meanwhile may
+take some away that this moment's rows name: each is compared with its pin, and what is missing is
+counted. Key files are read after the rows: a key that they need is among them, and
 an erasure that happened meanwhile is in the ledger, which wins at a restore.
 
 Data and keys go into two files. The data can be kept for years, the keys file for a short time:
@@ -171,10 +172,7 @@ def _pins(session: Session) -> Iterator[dict[str, bytes]]:
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Session]:
     """Give a session that sees one moment of the database, while others go on writing."""
-    bound = reading(engine)
-    if engine.dialect.name == "postgresql":
-        bound = bound.execution_options(isolation_level="REPEATABLE READ")
-    with Session(bound, autoflush=False) as session:
+    with Session(reading(engine), autoflush=False) as session:
         yield session
 
 

@@ -64,11 +64,20 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. ``erased`` counts patients whom the backup had brought back."""
+    """What was restored. ``erased`` counts patients whom the backup had brought back.
+
+    ``ledger`` is the digest of the ledger of erasures that counted, ``lines`` how many it has,
+    ``is_newer`` whether it was given apart. ``shut`` counts secrets of accounts and words of held
+    transfers that no tenant key in the keys file opens; ``None``: the keystore was not opened.
+    """
 
     data: Checked
     keys: Checked
     erased: int
+    ledger: bytes
+    lines: int
+    is_newer: bool
+    shut: int | None = None
 
 
 def restore(
@@ -79,7 +88,8 @@ def restore(
     settle: Settle,
     ledger: Path | None = None,
 ) -> Restored:
-    """Restore a backup. ``ledger`` is a newer ledger of erasures than the keys file's.
+    """Restore a backup. ``ledger`` is a newer ledger of erasures than the keys file's; without
+    it whoever was erased after the keys file was made comes back.
 
     Raises a ``BackupError`` or ``LedgerDamaged``; then nothing is there that was not before.
     """
@@ -93,9 +103,18 @@ def restore(
             _fill(connection, _Sinks(documents, placing), data, keys, opener)
             if ledger is not None:
                 _continue_ledger(target.home, ledger)
-            erased = replay(session, documents, ledger_path(target.home / "pki"))
+            place = ledger_path(target.home / "pki")
+            erased = replay(session, documents, place)
             renew_epoch(session, now)
-            done = Restored(data, keys, erased)
+            found = place.read_bytes() if place.exists() else b""
+            done = Restored(
+                data,
+                keys,
+                erased,
+                hashlib.sha256(found).digest(),
+                found.count(b"\n"),
+                ledger is not None,
+            )
             append(session, _event(done, now))
             # What follows may read the event, and reads past the session's memory.
             session.flush()
@@ -221,6 +240,10 @@ def _event(done: Restored, now: datetime) -> Event:
         "made": to_micros(done.data.label.made),
         "keys": done.keys.label.backup,
         "erased": done.erased,
+        # Whoever chose an old list of the erased has said so here, for good.
+        "ledger": done.ledger.hex(),
+        "ledger-lines": done.lines,
+        "ledger-from": "elsewhere" if done.is_newer else "backup",
     }
     return Event.create(
         Action.RESTORED, now=now, actor=ACTOR, object=done.data.label.backup, details=details

@@ -84,6 +84,8 @@ class Reason(StrEnum):
     OVERTAKEN = "overtaken"
     #: What was looked at has changed since: another address, or other roles.
     CHANGED_MEANWHILE = "changed-meanwhile"
+    #: Nobody can note that they have seen what they have not opened.
+    NOT_READ = "not-read"
     #: Less strict than what the institution's file says.
     LOOSER_THAN_FILE = "looser-than-file"
     # Why a second person refused.

@@ -22,6 +22,7 @@ class HeldItem:
     """One result that was held back, without its content.
 
     ``patient_id`` is for whom it was accepted, if for anybody; ``told`` opens with the vault.
+    ``declined_at`` is when somebody decided that it is nobody's here, which can be undone still.
     """
 
     sender: str
@@ -30,31 +31,46 @@ class HeldItem:
     reason: DeliveryReason
     received_at: datetime
     told: bytes | None = field(repr=False)
+    declined_at: datetime | None
 
 
 def held_items(
-    session: Session, *, after: tuple[datetime, str, str] | None = None, limit: int = PAGE
+    session: Session,
+    *,
+    after: tuple[datetime, str, str] | None = None,
+    limit: int = PAGE,
+    awaiting: Awaiting = Awaiting.PERSON,
 ) -> list[HeldItem]:
-    """Return what waits for a person, the longest waiting first, from behind ``after``."""
-    query = _waiting().order_by(Inbox.received_at, Inbox.sender, Inbox.tid).limit(limit)
+    """Return what waits for a person, the longest waiting first, from behind ``after``.
+
+    With ``Awaiting.UNDOING``, what was declined instead.
+    """
+    query = _waiting(awaiting).order_by(Inbox.received_at, Inbox.sender, Inbox.tid).limit(limit)
     if after is not None:
         query = query.where(tuple_(Inbox.received_at, Inbox.sender, Inbox.tid) > tuple_(*after))
     return [_item(row) for row in session.execute(query)]
 
 
 def find_held(session: Session, sender: str, tid: str) -> HeldItem | None:
-    """Return what waits for a person under a sender's transfer id."""
-    query = _waiting().where(Inbox.sender == sender, Inbox.tid == tid)
+    """Return what waits for a person, or was declined, under a sender's transfer id."""
+    query = _waiting(Awaiting.PERSON, Awaiting.UNDOING).where(
+        Inbox.sender == sender, Inbox.tid == tid
+    )
     row = session.execute(query).one_or_none()
     return _item(row) if row is not None else None
 
 
+def place_of(session: Session, sender: str, tid: str) -> tuple[datetime, str, str] | None:
+    """Return where a transfer stands among others, whether it still waits for a person or not."""
+    query = select(Inbox.received_at).where(Inbox.sender == sender, Inbox.tid == tid)
+    received_at = session.scalar(query)
+    return (received_at, sender, tid) if received_at is not None else None
+
+
 def was_held(session: Session, sender: str, tid: str) -> bool:
-    """Tell whether there is such a transfer that does not wait for a person (any more)."""
-    awaiting = session.execute(
-        select(Inbox.awaiting).where(Inbox.sender == sender, Inbox.tid == tid)
-    ).one_or_none()
-    return awaiting is not None and awaiting[0] != Awaiting.PERSON.value
+    """Tell whether there is such a transfer about which nobody can decide (any more)."""
+    known = place_of(session, sender, tid) is not None
+    return known and find_held(session, sender, tid) is None
 
 
 def untold(session: Session, limit: int) -> Sequence[tuple[str, str, bytes]]:
@@ -91,7 +107,9 @@ def set_told(session: Session, sender: str, tid: str, told: bytes) -> None:
     )
 
 
-def _waiting() -> Select[str, str, str | None, str, datetime, bytes | None]:
+def _waiting(
+    *awaiting: Awaiting,
+) -> Select[str, str, str | None, str, datetime, bytes | None, datetime | None]:
     return select(
         Inbox.sender,
         Inbox.tid,
@@ -99,9 +117,12 @@ def _waiting() -> Select[str, str, str | None, str, datetime, bytes | None]:
         Inbox.reason,
         Inbox.received_at,
         Inbox.told,
-    ).where(Inbox.awaiting == Awaiting.PERSON.value)
+        Inbox.filed_at,
+    ).where(Inbox.awaiting.in_([each.value for each in awaiting]))
 
 
-def _item(row: Row[str, str, str | None, str, datetime, bytes | None]) -> HeldItem:
-    sender, tid, patient_id, reason, received_at, told = row
-    return HeldItem(sender, tid, patient_id, reason_of(reason), received_at, told)
+def _item(
+    row: Row[str, str, str | None, str, datetime, bytes | None, datetime | None],
+) -> HeldItem:
+    sender, tid, patient_id, reason, received_at, told, declined_at = row
+    return HeldItem(sender, tid, patient_id, reason_of(reason), received_at, told, declined_at)

@@ -25,10 +25,14 @@ from medportal.delivery.states import DeliveryReason, Outcome
 
 
 class Awaiting(StrEnum):
-    """What an inbox item waits for."""
+    """What an inbox item waits for.
+
+    ``UNDOING``: a person decided that it is nobody's here, which can be undone for a time.
+    """
 
     INTAKE = "intake"
     PERSON = "person"
+    UNDOING = "undoing"
 
 
 class Result(StrEnum):
@@ -352,9 +356,28 @@ def approve(session: Session, sender: str, tid: str, patient_id: str) -> None:
 
 
 def decline(session: Session, sender: str, tid: str, now: datetime) -> None:
-    """A person decided that it is nobody's here: drop the content. Raises ``NotAwaiting``."""
-    values = {"awaiting": None, "sealed": None, "told": None, "filed_at": now}
+    """A person decided that it is nobody's here. Raises ``NotAwaiting``.
+
+    The content stays sealed until :func:`drop_declined`: one mistake shall not end a result.
+    """
+    values = {"awaiting": Awaiting.UNDOING.value, "filed_at": now}
     _step(session, sender, tid, Awaiting.PERSON, values)
+
+
+def undo_decline(session: Session, sender: str, tid: str) -> None:
+    """Let a person decide again about what was declined. Raises ``NotAwaiting``."""
+    values = {"awaiting": Awaiting.PERSON.value, "filed_at": None}
+    _step(session, sender, tid, Awaiting.UNDOING, values)
+
+
+def drop_declined(session: Session, by: datetime) -> None:
+    """Drop the content of what was declined by then, for good."""
+    session.execute(
+        update(Inbox)
+        .where(Inbox.awaiting == Awaiting.UNDOING.value, Inbox.filed_at <= by)
+        .values(awaiting=None, sealed=None, told=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _step(

@@ -200,8 +200,9 @@ class PartnerHeadConflict(Base):
 class Inbox(Base):
     """One transfer that a partner handed over and got, or will get, a receipt for.
 
-    ``awaiting`` is "intake", "person" or nothing. ``sealed`` opens with the inbox key, which the
-    receiver does not have, and is dropped once the record is filed under the patient's key.
+    ``awaiting`` is "intake", "person", "undoing" or nothing. ``sealed`` opens with the inbox key,
+    which the receiver does not have, and is dropped once the record is filed under the patient's
+    key, or some time after a person declined it at ``filed_at``; until then that can be undone.
     ``told`` is for a person who decides: what the partner says of who the patient is, and no
     content, sealed by intake so that the portal opens it, which does not have the inbox key.
     """

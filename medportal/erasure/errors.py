@@ -37,5 +37,17 @@ class AlreadyErased(ErasureError):
     """What was kept about this patient is erased."""
 
 
+class NotOffered(ErasureError):
+    """The patient has no address for the mail, and nobody said that they were told on paper."""
+
+
+class NotGrounded(ErasureError):
+    """An erasure that is marked as agreed to, and that two people did not decide."""
+
+
+class NotYetProven(ErasureError):
+    """An erasure whose events the audit log has not numbered yet: it waits for that."""
+
+
 class LedgerDamaged(ErasureError):
     """The ledger of erasures was changed, reordered or cut in the middle, or is not ours."""

@@ -16,8 +16,8 @@ REASON_WORDS = {
 }
 
 
-def ask_schema() -> colander.Schema:
-    """Return the schema with which an erasure is asked for."""
+def ask_schema(gets_mail: bool) -> colander.Schema:
+    """Return the schema with which an erasure is asked for; where no mail goes, paper did."""
     schema = colander.Schema()
     schema.add(
         colander.SchemaNode(
@@ -28,6 +28,12 @@ def ask_schema() -> colander.Schema:
             widget=radios([(str(reason), REASON_WORDS[reason]) for reason in REASONS]),
         )
     )
+    if not gets_mail:
+        words = _(
+            "I have told the patient in writing that the records are to be erased, and how to take "
+            "them along before."
+        )
+        schema.add(_sure_node(words, "on_paper"))
     schema.add(
         _sure_node(
             _("I have checked that this is the right patient, and that nothing stands against it.")
@@ -50,10 +56,10 @@ def agree_schema() -> colander.Schema:
     return schema
 
 
-def _sure_node(title: Any) -> Any:
+def _sure_node(title: Any, name: str = "checked") -> Any:
     return colander.SchemaNode(
         colander.Boolean(),
-        name="checked",
+        name=name,
         title=title,
         missing=False,
         widget=checkbox(),

@@ -90,6 +90,11 @@ def append(path: Path, signer: Signer, entry: Entry) -> Entry:
     return entry
 
 
+def is_in(path: Path, erasure_id: str) -> bool:
+    """Tell whether an erasure has its line. Raises ``LedgerDamaged``."""
+    return any(entry.erasure_id == erasure_id for entry in read(path))
+
+
 def read(path: Path) -> list[Entry]:
     """Return the entries of a ledger, oldest first; none where there is no file.
 

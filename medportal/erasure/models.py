@@ -18,13 +18,16 @@ class ErasureState(StrEnum):
     ERASED = "erased"
     WITHDRAWN = "withdrawn"
     REFUSED = "refused"
+    #: Agreed to, and not carried out: it did not fit the log, or the duty to keep came back.
+    STOPPED = "stopped"
 
 
 class Erasure(Base):
     """One request to erase what is kept of a patient; ``state`` says how far it has come.
 
-    ``offered_at`` is when the patient was told how to take the record along before. It is open
-    until ``settled_at``, and one patient has at most one that is open.
+    ``offered_at`` is when the patient was told how to take the record along before: by mail, or on
+    paper by whoever asked, where there is no address. It is open until
+    ``settled_at``, and one patient has at most one that is open.
     """
 
     __tablename__ = "erasure"

@@ -12,12 +12,13 @@ words; receipts given to partners; and the audit log, which holds ids and codes.
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from medportal.access.models import BrokenGlass, Complaint, PatientRule
 from medportal.delivery.models import Inbox, Outbox
 from medportal.patients.models import SupportNeeds
+from medportal.patients.models_index import PartnerIndex
 from medportal.records.models import Record, RecordVersion
 from medportal.records.models_results import Result
 from medportal.vault.documents import DocumentStore
@@ -79,11 +80,24 @@ def _drop_words(session: Session, patient_id: str) -> None:
 def _drop_on_the_way(session: Session, patient_id: str) -> None:
     """Drop what partners have not got yet; what they gave a receipt for is theirs.
 
-    A row of the inbox stays without its content: its number closes the row of receipts.
+    A row of the inbox stays without its content: its number closes the row of receipts. What
+    came before the patient was registered here names none, and is theirs by its pseudonym.
     """
     session.execute(delete(Outbox).where(Outbox.patient_id == patient_id))
+    theirs = select(PartnerIndex.pseudonym).where(
+        PartnerIndex.patient_id == patient_id,
+        PartnerIndex.partner == Inbox.sender,
+        PartnerIndex.key_id == Inbox.key_id,
+        PartnerIndex.pseudonym == Inbox.pseudonym,
+    )
     session.execute(
         update(Inbox)
-        .where(Inbox.patient_id == patient_id)
+        .where(
+            or_(
+                Inbox.patient_id == patient_id,
+                and_(Inbox.patient_id.is_(None), theirs.exists()),
+            )
+        )
         .values(sealed=None, told=None, awaiting=None)
+        .execution_options(synchronize_session=False)
     )

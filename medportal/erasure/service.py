@@ -24,14 +24,18 @@ from medportal.core.reasons import Reason
 from medportal.erasure.errors import (
     AlreadyAsked,
     AlreadyErased,
+    NotGrounded,
     NothingAsked,
+    NotOffered,
     SamePerson,
     StillToBeKept,
     TooEarly,
 )
-from medportal.erasure.ledger import Entry, append
+from medportal.erasure.grounds import require_two_people
+from medportal.erasure.ledger import Entry, append, is_in
 from medportal.erasure.models import Erasure, ErasureState
 from medportal.erasure.removal import remove
+from medportal.identity.models import Person
 from medportal.identity.notices import notify
 from medportal.mail.kinds import MailKind
 from medportal.patients.models import Patient
@@ -39,7 +43,7 @@ from medportal.pki.signers import Signer
 from medportal.records.models import Record, RecordVersion
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.documents import DocumentStore
-from medportal.vault.store import find_patient_key
+from medportal.vault.store import find_patient_key, take_patient_key
 
 #: How long a patient has to take the record along, or to object, before anybody can agree.
 WAIT = timedelta(days=7)
@@ -98,12 +102,20 @@ def erased_at(session: Session, patient_id: str) -> datetime | None:
 
 
 def ask(
-    session: Session, tenant: Tenant, patient_id: str, reason: Reason, by: str, now: datetime
+    session: Session,
+    tenant: Tenant,
+    patient_id: str,
+    reason: Reason,
+    by: str,
+    now: datetime,
+    *,
+    on_paper: bool = False,
 ) -> str:
     """Ask for an erasure and tell the patient; return its id.
 
-    Raises ``SamePerson`` (one's own record), ``AlreadyErased``, ``AlreadyAsked`` or
-    ``StillToBeKept``. Two who ask at once: the second meets ``IntegrityError``.
+    ``on_paper``: whoever asks says that the patient was told so. Raises ``SamePerson`` (one's
+    own record), ``AlreadyErased``, ``AlreadyAsked``, ``StillToBeKept`` or ``NotOffered``. Two
+    who ask at once: the second meets ``IntegrityError``.
     """
     if by == patient_id:
         raise SamePerson("nobody asks for the erasure of their own record as staff")
@@ -112,6 +124,9 @@ def ask(
     if current(session, patient_id) is not None:
         raise AlreadyAsked("an erasure is open")
     require_no_duty(session, tenant, patient_id, now)
+    by_mail = gets_mail(session, tenant, patient_id)
+    if not by_mail and not on_paper:
+        raise NotOffered("no mail goes out, and nothing was handed over")
     row = Erasure(
         id=new_id(),
         patient_id=patient_id,
@@ -119,12 +134,19 @@ def ask(
         reason=str(reason),
         asked_by=by,
         asked_at=now,
-        # The offer goes out with the same commit.
+        # The mail goes out with the same commit.
         offered_at=now,
     )
     session.add(row)
-    notify(session, patient_id, MailKind.ERASURE_ASKED, now, at=to_micros(now + WAIT))
+    if by_mail:
+        notify(session, patient_id, MailKind.ERASURE_ASKED, now, at=to_micros(now + WAIT))
     return row.id
+
+
+def gets_mail(session: Session, tenant: Tenant, person_id: str) -> bool:
+    """Tell whether a mail to somebody goes out: they have an address, the institution a server."""
+    address = session.scalar(select(Person.email).where(Person.id == person_id))
+    return tenant.mail is not None and bool(address)
 
 
 def require_no_duty(session: Session, tenant: Tenant, patient_id: str, now: datetime) -> None:
@@ -199,6 +221,7 @@ def agreed(session: Session) -> list[Shown]:
 
 def carry_out(
     session: Session,
+    tenant: Tenant,
     documents: DocumentStore,
     signer: Signer,
     ledger: Path,
@@ -208,14 +231,37 @@ def carry_out(
     """Carry an agreed erasure out, in the caller's transaction; return its line of the ledger.
 
     The line is durable before anything is destroyed. If it is there already, of a time before
-    that was interrupted, it counts. Raises ``LedgerDamaged``: then nothing was destroyed.
+    that was interrupted, it counts. Raises ``NotYetProven``, ``NotGrounded``, ``StillToBeKept``
+    (a record came since it was agreed to) or ``LedgerDamaged``: then nothing was destroyed, and
+    the ledger has no line.
     """
-    entry = append(ledger, signer, _entry(shown, now))
+    wanted = _entry(shown, now)
+    require_two_people(
+        session,
+        erasure_id=wanted.erasure_id,
+        patient_id=wanted.patient_id,
+        asked=(wanted.asked_by, wanted.asked_at),
+        agreed=(wanted.decided_by, wanted.decided_at),
+        wait=WAIT,
+        now=now,
+    )
+    # Whoever files a record holds the key's row until it is there: it is seen by what follows.
+    take_patient_key(session, shown.patient_id)
+    if not is_in(ledger, wanted.erasure_id):
+        require_no_duty(session, tenant, shown.patient_id, now)
+    entry = append(ledger, signer, wanted)
+    if entry.patient_id != wanted.patient_id:
+        raise NotGrounded("the ledger has this erasure as another patient's")
     _change(
         session, shown, ErasureState.AGREED, state=ErasureState.ERASED, settled_at=entry.erased_at
     )
-    remove(session, documents, shown.patient_id, entry.erased_at)
+    remove(session, documents, entry.patient_id, entry.erased_at)
     return entry
+
+
+def stop(session: Session, shown: Shown, now: datetime) -> None:
+    """Settle an agreed erasure that must not be carried out. Raises ``NothingAsked``."""
+    _change(session, shown, ErasureState.AGREED, state=ErasureState.STOPPED, settled_at=now)
 
 
 def current(session: Session, patient_id: str) -> Shown | None:
@@ -283,7 +329,7 @@ def _change(session: Session, shown: Shown, before: ErasureState, **values: Any)
 
 def _entry(shown: Shown, now: datetime) -> Entry:
     if shown.decided_by is None or shown.decided_at is None:
-        raise NothingAsked("nobody agreed")
+        raise NotGrounded("nobody agreed")
     return Entry(
         erasure_id=shown.id,
         patient_id=shown.patient_id,
@@ -325,6 +371,9 @@ def _day(tenant: Tenant, moment: datetime) -> date:
 
 
 def _years_later(day: date, years: int) -> date:
+    if day.year + years > date.max.year:
+        # A day that a partner dated beyond every calendar shall not keep a page from opening.
+        return date.max
     try:
         return day.replace(year=day.year + years)
     except ValueError:

@@ -21,6 +21,7 @@ from medportal.erasure.errors import (
     AlreadyErased,
     ErasureError,
     NothingAsked,
+    NotOffered,
     SamePerson,
     StillToBeKept,
     TooEarly,
@@ -49,6 +50,7 @@ STATES = {
     ErasureState.ERASED: ("plain", _("Erased")),
     ErasureState.WITHDRAWN: ("plain", _("Called off")),
     ErasureState.REFUSED: ("plain", _("Refused")),
+    ErasureState.STOPPED: ("warn", _("Stopped: nothing was erased")),
 }
 
 
@@ -160,11 +162,12 @@ def ask(context: PatientContext, request: Request) -> Any:
         raise HTTPNotFound()
     if not service.is_patient(request.db, context.patient_id):
         raise HTTPNotFound()
-    form = make_form(request, ask_schema(), submit=_("Ask for the erasure"), danger=True)
+    gets_mail = service.gets_mail(request.db, request.tenant, context.patient_id)
+    form = make_form(request, ask_schema(gets_mail), submit=_("Ask for the erasure"), danger=True)
     values = form.validate(request.POST.items()) if request.method == "POST" else None
     if values is not None:
         try:
-            return _asked(context, request, Reason(values["reason"]))
+            return _asked(context, request, Reason(values["reason"]), "on_paper" in values)
         except IntegrityError as error:
             # A colleague asked at this moment: tried again, theirs is found.
             mark_error_retryable(error)
@@ -175,13 +178,23 @@ def ask(context: PatientContext, request: Request) -> Any:
     elif request.method == "GET":
         why = context.why(Permission.ERASURE_DECIDE)
         request.audit(Action.ERASURES_VIEWED, **why)
-    return _ask_page(context, request, form)
+    return {**_ask_page(context, request, form), "gets_mail": gets_mail}
 
 
-def _asked(context: PatientContext, request: Request, reason: Reason) -> HTTPSeeOther:
-    me = request.identity.person_id
-    made = service.ask(request.db, request.tenant, context.patient_id, reason, me, request.now)
-    request.audit(Action.ERASURE_ASKED, patient=context.patient_id, object=made, reasons=[reason])
+def _asked(
+    context: PatientContext, request: Request, reason: Reason, on_paper: bool
+) -> HTTPSeeOther:
+    me, patient_id = request.identity.person_id, context.patient_id
+    made = service.ask(
+        request.db, request.tenant, patient_id, reason, me, request.now, on_paper=on_paper
+    )
+    request.audit(
+        Action.ERASURE_ASKED,
+        patient=patient_id,
+        object=made,
+        reasons=[reason],
+        details={"told": "on-paper" if on_paper else "by-mail"},
+    )
     flash(request, _("A colleague has to agree, in a week at the earliest."), "ok")
     return HTTPSeeOther(request.route_path("erasure", patient=context.patient_id))
 
@@ -309,6 +322,7 @@ REFUSED_AS: dict[type[ErasureError], Reason] = {
     NothingAsked: Reason.OVERTAKEN,
     SamePerson: Reason.SECOND_PERSON_NEEDED,
     TooEarly: Reason.TOO_EARLY,
+    NotOffered: Reason.TOO_EARLY,
 }
 
 
@@ -326,6 +340,8 @@ def _why_not(request: Request, error: ErasureError) -> Any:
             return _("The erasure of these records is asked for already.")
         case SamePerson():
             return _("Somebody else has to decide: whoever asks does not agree.")
+        case NotOffered():
+            return _("No mail reaches this patient: tell them in writing first.")
         case TooEarly():
             return _("The patient still has time to take the records along. Come back later.")
         case _:

@@ -110,13 +110,17 @@ def pieces(copies: Iterable[Copy], seal: Callable[[], Envelope]) -> Iterator[byt
         yield b"".join(exact_json.encode(entry) + b"," for entry in entries_of(copy))
     envelope = seal()
     yield b",".join(exact_json.encode(entry) for entry in entries_about(envelope))
-    head = {
+    yield b"]," + exact_json.encode(head_of(envelope))[1:]
+
+
+def head_of(envelope: Envelope) -> Json:
+    """Return the members of a file beside its entries, in the order of their names."""
+    return {
         "identifier": {"system": EXPORT, "value": envelope.file_id},
         "resourceType": "Bundle",
         "timestamp": instant(envelope.made_at),
         "type": "collection",
     }
-    yield b"]," + exact_json.encode(head)[1:]
 
 
 def instant(moment: datetime) -> str:

@@ -15,6 +15,10 @@ class TooManyRecords(ExportError):
         super().__init__(f"more than {limit} records")
 
 
+class TooLargeForPaper(ExportError):
+    """More versions or bytes than a paper takes, which is made in memory; FHIR takes them."""
+
+
 class TooManyExports(ExportError):
     """Somebody took so many files of late that the next one has to wait."""
 

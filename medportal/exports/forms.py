@@ -36,13 +36,27 @@ SPANS = [
 
 
 def export_schema() -> Any:
-    """Return the form's schema."""
-    schema = colander.Schema()
-    questions = [
-        ("span", _("How much"), SPANS),
+    """Return the form that asks what to take along of everything."""
+    return _schema(("span", _("How much"), SPANS), *_kinds())
+
+
+def record_schema() -> Any:
+    """Return the form that asks as what kind of file one record is taken along."""
+    return _schema(*_kinds())
+
+
+_Question = tuple[str, Any, list[tuple[str, Any]]]
+
+
+def _kinds() -> tuple[_Question, _Question]:
+    return (
         ("format", _("Kind of file"), FORMATS),
         ("language", _("Language of the PDF"), list(LANGUAGES.items())),
-    ]
+    )
+
+
+def _schema(*questions: _Question) -> Any:
+    schema = colander.Schema()
     for name, title, choices in questions:
         schema.add(
             colander.SchemaNode(

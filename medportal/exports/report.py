@@ -49,6 +49,7 @@ WHY = {
     "added": "a record was added that was not in the file",
     "exchanged": "a record was exchanged",
     "strays": "the file holds something that no record has",
+    "head": "what it says of itself as a whole is not what was signed",
     "another-file": "the list is that of another file",
 }
 

@@ -13,10 +13,11 @@ numbered; the code carries the numbers.
    that a file with this record has, and no others.
 6. A version names the one before by its digest; where both are in the file, they fit.
 7. The institution that made the file signed a list of what it holds: nothing is missing, nothing
-   was added, and each version is the one that was put in.
+   was added, each version is the one that was put in, and of the file as a whole nothing stands
+   there but its name and when it was made.
 
 The moment of check 4 comes from the signed list (who made the file noted it then). A list whose
-signer is not trusted, and a record that stands on none, leave the author's own word for it. A
+signer is unknown or refused, and a record that stands on none, leave the author's own word. A
 thief of a key can write any time into a statement: give the newest revocation list of the
 authority, and ask the institution, whose audit log holds the digest, where much depends on it.
 
@@ -49,6 +50,7 @@ from medportal.exports.bundle import (
     Listed,
     entries_about,
     entries_of,
+    head_of,
     list_address,
 )
 from medportal.exports.errors import UnreadableFile
@@ -68,6 +70,7 @@ _LONGEST_ENTRY = 2 * MAX_BYTES
 _STEPS = (16 * 1024, 128 * 1024, _LONGEST_ENTRY)
 _SPACE = re.compile(r"[ \t\r\n]*")
 NOT_JSON = "The file is not JSON, or no Bundle of records, or it was cut off."
+NAMED_TWICE = "The file names a member twice."
 #: How old the revocation list that came with a statement may have been when it was taken in.
 CRL_LIMITS = CrlLimits(
     warn_after=timedelta(days=7), refuse_after=timedelta(days=14), skew=timedelta(minutes=5)
@@ -197,7 +200,7 @@ def _read(data: bytes) -> _Found:  # (1)
         if name == "entry":
             _take(found, value)
         elif name in found.head:
-            raise UnreadableFile("The file names a member twice.")
+            raise UnreadableFile(NAMED_TWICE)
         else:
             found.head[name] = value
     if (found.head.get("resourceType"), found.head.get("type")) != ("Bundle", "collection"):
@@ -240,10 +243,15 @@ class _Json:
     def members(self) -> Iterator[tuple[str, Any]]:
         """Give names and values; ``entry`` once for each of its items."""
         self.expect("{")
+        has_entries = False
         while True:
             name = self.value()
             self.expect(":")
             if name == "entry":
+                if has_entries:
+                    # Other programs would read one of the two lists alone.
+                    raise UnreadableFile(NAMED_TWICE)
+                has_entries = True
                 self.expect("[")
                 yield from (("entry", item) for item in self.items())
             elif isinstance(name, str):
@@ -452,11 +460,12 @@ def _check_record(
         is_whole = _belongs(found, entries_of(copy))  # (5)
     except (errors.PkiError, StatementError, ValueError) as error:
         return Finding(reading, digest, Verdict.CHANGED, _code(error))
-    moment = taken_in if listed else stated.created_at
+    # Anybody can make a list; the time in it counts for as much as its signer.
+    vouched = listed is not None and listing.finding.verdict is Verdict.RIGHT
+    moment = taken_in if vouched else stated.created_at
     verdict, why = _signed_by(signed, statement.LABEL, record.institution, moment, trusted, limits)
     if not is_whole:
         verdict, why = Verdict.CHANGED, "readable-part"
-    vouched = listed is not None and listing.finding.verdict is Verdict.RIGHT
     return Finding(reading, digest, verdict, why, stated.created_at, vouched)
 
 
@@ -496,6 +505,8 @@ def _complete(found: _Found, listing: _List, records: Sequence[Finding]) -> List
     about = entries_about(listing.envelope) if listing.envelope else iter(())
     if not _belongs(found, about) or found.entries:
         why = why or "strays"
+    if listing.envelope is None or found.head != head_of(listing.envelope):
+        why = why or "head"
     if not why:
         return finding
     return replace(finding, verdict=Verdict.CHANGED, why=why, missing=missing)

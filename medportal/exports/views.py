@@ -1,6 +1,7 @@
 """The pages that give files: one record, or everything that somebody may read of a patient."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -19,18 +20,25 @@ from medportal.audit.requests import event_of
 from medportal.core.permissions import Permission
 from medportal.exports import service
 from medportal.exports.bundle import RECORD_TYPE, pieces
-from medportal.exports.errors import TooManyExports, TooManyRecords
-from medportal.exports.forms import Format, Span, export_schema
+from medportal.exports.errors import (
+    ExportError,
+    TooLargeForPaper,
+    TooManyExports,
+    TooManyRecords,
+)
+from medportal.exports.forms import Format, Span, export_schema, record_schema
 from medportal.exports.papers import paper_of
 from medportal.exports.pdf import draw
-from medportal.exports.service import Packing, Picked
+from medportal.exports.service import Packing, Picked, Source
 from medportal.identity.fresh import require_fresh
 from medportal.patients import service as patients
 from medportal.patients.service import PatientDetails
+from medportal.records import store
+from medportal.records.presentation import CATEGORY_WORDS
+from medportal.vault.documents import DocumentStore
 from medportal.vault.stores import documents_of
-from medportal.web.errors import error_page
 from medportal.web.forms import Form, make_form
-from medportal.web.i18n import LANGUAGES, _, time_zone
+from medportal.web.i18n import _, time_zone
 
 TYPES = {Format.PDF: "application/pdf", Format.FHIR: RECORD_TYPE}
 #: After so many seconds somebody who took a lot along may ask again.
@@ -41,30 +49,37 @@ ENOUGH = _("You have taken many records along within an hour. Try again in an ho
 @view_config(
     route_name="record-file",
     permission=Permission.RECORD_EXPORT,
-    request_method="GET",
+    renderer="medportal.exports:templates/export.pt",
 )
-def record_file(context: RecordContext, request: Request) -> Response:
-    """Give one record, with its older versions, as a file."""
-    kind = _kind(request)
-    language = _language(request)
-    if not context.decision.allows(Permission.RECORD_READ):
-        raise HTTPNotFound()
-    # Asks for a proof of identity first, where the record does.
-    context.grant(Permission.RECORD_READ)
+def record_file(context: RecordContext, request: Request) -> Any:
+    """Ask as what kind of file; then give one record, with its older versions."""
     here = context.patient_context
-    picked = service.pick_record(here, request.db, context.record_id)
-    if not picked:
+    entry = store.find(request.db, context.patient_id, context.record_id)
+    if entry is None or not context.decision.allows(Permission.RECORD_READ):
         raise HTTPNotFound()
-    why = context.why(Permission.RECORD_EXPORT)
+    require_fresh(request)
+    form = make_form(request, record_schema(), submit=_("Make the file"))
+    page = {
+        **_page(here, request, form),
+        "title": _("Take it along"),
+        "record": entry,
+        "category": CATEGORY_WORDS[entry.category],
+    }
+    values = _asked(context, request, form)
+    if values is None:
+        return page
+    kind = Format(values["format"])
+    # A proof of identity for one record may have to be younger than for the page.
+    for permission in service.ABOUT_A_COPY:
+        context.grant(permission)
     try:
-        service.check_pace(request.db, request.identity.person_id, request.now)
-    except TooManyExports:
-        request.audit(Action.RECORD_EXPORTED, Outcome.DENIED, **why, details={"limit": "hour"})
-        response = error_page(request, 429)
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        picked = _one(context, request, kind)
+    except ExportError as error:
+        _refuse(context, request, form, error)
+        return page
+    why = context.why(Permission.RECORD_EXPORT)
     request.audit(Action.RECORD_EXPORTED, **why, details={"format": str(kind)})
-    return _file(here, request, picked, kind, language, is_everything=False)
+    return _file(here, request, picked, kind, values["language"], is_everything=False)
 
 
 @view_config(
@@ -77,47 +92,46 @@ def export(context: PatientContext, request: Request) -> Any:
     require_fresh(request)
     form = make_form(request, export_schema(), submit=_("Make the file"))
     page = {
-        "form": form,
-        "patient": _details(context, request),
-        "is_self": context.patient.is_self,
+        **_page(context, request, form),
+        "title": _("Take records along"),
+        "record": None,
         "most": service.MOST_ON_PAPER,
     }
-    if request.method != "POST":
-        form.fill(
-            {
-                "span": str(Span.ALL),
-                "format": str(Format.PDF),
-                "language": request.locale_name,
-            }
-        )
-        _audit_page(context, request)
-        return page
-    values = form.validate(request.POST.items())
+    values = _asked(context, request, form)
     if values is None:
-        _audit_page(context, request)
         return page
     kind = Format(values["format"])
     try:
         picked = _everything(context, request, kind, Span(values["span"]))
-    except (TooManyExports, TooManyRecords) as error:
+    except ExportError as error:
         _refuse(context, request, form, error)
         return page
     _audit_everything(context, request, picked, kind)
     return _file(context, request, picked, kind, values["language"], is_everything=True)
 
 
-def _kind(request: Request) -> Format:
-    try:
-        return Format(request.matchdict["format"])
-    except ValueError:
-        raise HTTPNotFound() from None
+def _page(context: PatientContext, request: Request, form: Form) -> dict[str, Any]:
+    return {
+        "form": form,
+        "patient": _details(context, request),
+        "is_self": context.patient.is_self,
+    }
 
 
-def _language(request: Request) -> str:
-    language: str = request.GET.get("language", request.locale_name)
-    if language not in LANGUAGES:
-        raise HTTPNotFound()
-    return language
+def _asked(
+    context: PatientContext | RecordContext, request: Request, form: Form
+) -> dict[str, Any] | None:
+    """Return what was asked for; ``None`` where the page is to be shown, which is then noted."""
+    values: dict[str, Any] | None = None
+    if request.method == "POST":
+        values = form.validate(request.POST.items())
+    else:
+        begun = {"format": str(Format.PDF), "language": request.locale_name}
+        is_all = isinstance(context, PatientContext)
+        form.fill({"span": str(Span.ALL), **begun} if is_all else begun)
+    if values is None:
+        request.audit(Action.PATIENT_VIEWED, **context.why(Permission.RECORD_EXPORT))
+    return values
 
 
 def _details(context: PatientContext, request: Request) -> PatientDetails:
@@ -125,8 +139,14 @@ def _details(context: PatientContext, request: Request) -> PatientDetails:
     return patients.details(request.db, context.patient_id, scheme)
 
 
-def _audit_page(context: PatientContext, request: Request) -> None:
-    request.audit(Action.PATIENT_VIEWED, **context.why(Permission.RECORD_EXPORT))
+def _one(context: RecordContext, request: Request, kind: Format) -> list[Picked]:
+    service.check_pace(request.db, request.identity.person_id, request.now)
+    picked = service.pick_record(context.patient_context, request.db, context.record_id)
+    if not picked:
+        raise HTTPNotFound()
+    if kind is Format.PDF:
+        service.check_paper(request.documents, picked)
+    return picked
 
 
 def _everything(
@@ -135,7 +155,7 @@ def _everything(
     service.check_pace(request.db, request.identity.person_id, request.now)
     picked = service.pick_all(context, request.db, _since(request, span))
     if kind is Format.PDF:
-        service.check_paper(picked)
+        service.check_paper(request.documents, picked)
     return picked
 
 
@@ -148,24 +168,34 @@ def _since(request: Request, span: Span) -> date | None:
 
 
 def _refuse(
-    context: PatientContext,
-    request: Request,
-    form: Form,
-    error: TooManyExports | TooManyRecords,
+    context: PatientContext | RecordContext, request: Request, form: Form, error: ExportError
 ) -> None:
-    if isinstance(error, TooManyRecords):
-        reason = "records"
-        words = _(
-            "There are more than ${limit} records, too many for one such file. Choose a shorter "
-            "time, or FHIR.",
-            mapping={"limit": error.limit},
-        )
-        form.fail("span", words)
-    else:
-        reason = "hour"
-        form.fail(None, ENOUGH)
-        request.response.status_int = 429
-        request.response.headers["Retry-After"] = str(RETRY_AFTER)
+    match error:
+        case TooManyRecords(limit=limit) if isinstance(context, PatientContext):
+            reason = "records"
+            words = _(
+                "There are more than ${limit} records, too many for one such file. Choose a "
+                "shorter time, or FHIR.",
+                mapping={"limit": limit},
+            )
+            form.fail("span", words)
+        case TooManyRecords(limit=limit):
+            reason = "versions"
+            words = _(
+                "This record has more than ${limit} versions, too many for one file.",
+                mapping={"limit": limit},
+            )
+            form.fail(None, words)
+        case TooLargeForPaper():
+            reason = "paper"
+            form.fail("format", _("This is too much for a PDF. Choose FHIR."))
+        case TooManyExports():
+            reason = "hour"
+            form.fail(None, ENOUGH)
+            request.response.status_int = 429
+            request.response.headers["Retry-After"] = str(RETRY_AFTER)
+        case _:
+            raise error
     request.audit(
         Action.RECORD_EXPORTED,
         Outcome.DENIED,
@@ -185,8 +215,9 @@ def _audit_everything(
     for one in newest:
         request.audit(
             Action.RECORD_EXPORTED,
-            **why,
+            patient=context.patient_id,
             object=one.entry.id,
+            **one.why,
             details={"format": str(kind)},
         )
 
@@ -222,11 +253,10 @@ def _made(
     kind: Format,
     is_everything: bool,
 ) -> Iterator[bytes]:
-    with request.database.reader() as session:
-        if kind is Format.FHIR:
-            yield from _bundle(request, session, picked, packing)
-        else:
-            yield _pdf(request, session, patient, picked, packing, is_everything)
+    if kind is Format.FHIR:
+        yield from _bundle(request, picked, packing)
+    else:
+        yield _pdf(request, patient, picked, packing, is_everything)
     damaged = dict.fromkeys(entry.id for entry in packing.damaged)
     if not damaged:
         return
@@ -246,24 +276,30 @@ def _damage(request: Request, patient_id: str, record_id: str) -> Event:
     )
 
 
-def _bundle(
-    request: Request, session: Session, picked: Sequence[Picked], packing: Packing
-) -> Iterator[bytes]:
-    documents = documents_of(request.tenant, session)
-    opened = packing.opened(session, documents, picked)
+def _source(request: Request) -> Source:
+    """Return what opens the database for a batch: nobody who reads slowly keeps it open."""
+
+    @contextmanager
+    def opened() -> Iterator[tuple[Session, DocumentStore]]:
+        with request.database.reader() as session:
+            yield session, documents_of(request.tenant, session)
+
+    return opened
+
+
+def _bundle(request: Request, picked: Sequence[Picked], packing: Packing) -> Iterator[bytes]:
+    opened = packing.opened(_source(request), picked)
     yield from pieces((service.copy_of(one) for one in opened), packing.envelope)
 
 
 def _pdf(
     request: Request,
-    session: Session,
     patient: PatientDetails,
     picked: Sequence[Picked],
     packing: Packing,
     is_everything: bool,
 ) -> bytes:
-    documents = documents_of(request.tenant, session)
-    opened = list(packing.opened(session, documents, picked))
+    opened = list(packing.opened(_source(request), picked))
     copies = (service.copy_of(one) for one in opened)
     attached = b"".join(pieces(copies, packing.envelope))
     newest = [one for one in opened if one.entry.is_newest]

@@ -1,10 +1,11 @@
 """Make, check and restore backups of an institution of this installation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from medportal.audit.heads import HeadSigner, SignedHead, verify_head
@@ -18,6 +19,9 @@ from medportal.backup.frames import Counts
 from medportal.backup.keys import Opener, load_opener, make_key, sealing_key
 from medportal.backup.making import Institution, Made, Places
 from medportal.backup.restoring import Pair, Restored
+from medportal.core.errors import ConfigurationError
+from medportal.delivery.models import Inbox
+from medportal.identity.models import Totp
 from medportal.keys import TenantKeys
 from medportal.ops.pinned import pinned_head
 from medportal.ops.stores import migrate_documents
@@ -29,6 +33,9 @@ from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
+from medportal.vault import keystore
+from medportal.vault.errors import VaultError
+from medportal.vault.service import sealed_version
 
 
 def create_backup_key(settings: Settings, tenant: Tenant, away: Path, passphrase: Path) -> None:
@@ -93,8 +100,10 @@ def restore(
     log goes on from the backup's last head. Raises a ``BackupError`` or ``MedportalError``.
     """
     said: list[bytes] = []
+    shut: list[int | None] = []
 
     def settle(session: Session, head: bytes) -> None:
+        shut.append(_count_shut(settings, tenant, session))
         pinned = pinned_head(settings, tenant)
         if head:
             pinned.write(SignedHead.from_bytes(head))
@@ -118,7 +127,28 @@ def restore(
         engine.dispose()
     if lost is not None:
         lost.statement.write_bytes(said[0])
-    return done
+    return replace(done, shut=shut[0])
+
+
+def _count_shut(settings: Settings, tenant: Tenant, session: Session) -> int | None:
+    """Count what lies under a tenant key that the restored keystore has not.
+
+    A later keys file, from after a rotation, opens every record, and nothing that the older data
+    kept under the tenant key itself. ``None`` where the keystore's passphrase is not here.
+    """
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
+    try:
+        ring = keystore.load(keys.places.keyring, keys.passphrase(Group.PORTAL))
+    except (ConfigurationError, VaultError):
+        # Whether the portal opens anything shows when it starts; the restore is whole without it.
+        return None
+    columns = (Inbox.told, Totp.sealed_secret, Totp.pending_secret)
+    return sum(
+        1
+        for column in columns
+        for found in session.scalars(select(column).where(column.is_not(None)))
+        if sealed_version(found or b"") not in ring.versions
+    )
 
 
 def _require_whole(session: Session, tenant: Tenant, trust: CaTrust, head: bytes) -> None:

@@ -130,9 +130,9 @@ def _certified(places: Places, now: datetime) -> Iterator[Line]:
     for info in certified(places.pki):
         state = "in use"
         if info.not_after <= now:
-            state = "EXPIRED: run keys init"
+            state = "EXPIRED: no command renews it yet"
         elif info.renew_at <= now:
-            state = "due: run keys init"
+            state = "due: no command renews it yet"
         yield _line(
             str(info.purpose),
             PURPOSES[info.purpose],

@@ -19,7 +19,7 @@ from medportal.db import Base
 from medportal.delivery.models import Inbox
 from medportal.patients import support
 from medportal.patients.models import SupportNeeds
-from medportal.records import news
+from medportal.records import head, news
 from medportal.records.models import Record, RecordVersion
 from medportal.records.models_results import Result
 from medportal.results import held
@@ -45,6 +45,7 @@ NOTES = (
     Sealed(BrokenGlass, "finding_text", reviews.FINDING_NOTE),
     Sealed(Complaint, "text", complaints.TEXT),
     Sealed(Complaint, "answer", complaints.ANSWER),
+    Sealed(Record, "head", head.PURPOSE),
     Sealed(Result, "urgency", news.PURPOSE, lambda row: news.note_name(row.record_id, row.version)),
 )
 
@@ -53,7 +54,8 @@ NOTES = (
 class Resealed:
     """What was done for one patient: ``left`` are the documents that nothing names any more.
 
-    ``damaged`` counts what did not open under the old key either, and stays as it was.
+    ``damaged`` counts what did not open under the old key either, and would stay as it was: once
+    the old key is gone it opens never again, so the caller says whether this is to stand.
     """
 
     done: int

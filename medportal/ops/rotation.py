@@ -11,12 +11,15 @@ left. The older versions go last, and only when
 
 1. nothing is under them any more, counted while every transaction that makes or changes a patient
    key waits, so that none is under way with an older ring;
-2. everything opened: what does not is counted, and its tenant key stays;
-3. the new key has been current for :data:`SETTLE`, longer than a request lasts: whoever sealed a
-   secret of an account under the older one has committed it by then.
+2. everything opened: what does not is counted, and its tenant key stays. So does the key of a
+   patient of whom anything does not open, unless the operator gives that up by name;
+3. the new key has been current, and the last row changed, for :data:`SETTLE`, longer than a request
+   lasts: whoever sealed a secret of an account under the older key has committed it by then, and
+   whoever read a row just before it changed has opened it.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,7 +56,7 @@ ACTOR = "process:command-line"
 #: Longer than any request, and any batch of jobs, lasts.
 SETTLE = timedelta(seconds=120)
 BATCH = 500
-#: Patients whose old documents are removed together, some time after they were replaced.
+#: Patients who are looked up together.
 LAG = 50
 _PAUSE_SECONDS = 0.2
 ATTEMPTS = 5
@@ -64,7 +67,7 @@ class RekeyUnderWay(MedportalError):
 
 
 class DoesNotOpen(MedportalError):
-    """Keys or secrets that no version of the tenant key opens; the older versions are kept."""
+    """Something that no key opens: everything else is changed, and the older keys are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,18 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class _Patients:
-    """What one pass over the patients did: ``shut`` counts those whose key does not open."""
+    """What one pass over the patients did.
+
+    ``shut`` counts those whose key does not open; ``kept`` those who keep theirs because
+    something of them does not open, ``damaged`` how much that is, or was given up. ``at`` is when
+    the last one was changed.
+    """
 
     done: int
-    damaged: int
-    shut: int
+    damaged: int = 0
+    shut: int = 0
+    kept: int = 0
+    at: datetime | None = None
 
 
 Say = Callable[[Progress], None]
@@ -103,6 +113,7 @@ class Change:
     """One institution's keys, and how to go about changing them.
 
     ``settle`` and ``wait`` are for tests and for machines where nothing serves.
+    ``give_up_damaged``: a rekey may leave behind what does not open, for ever.
     """
 
     tenant: Tenant
@@ -115,6 +126,7 @@ class Change:
     wait: Callable[[float], None] = time.sleep
     cost: Cost = DEFAULT_COST
     batch: int = BATCH
+    give_up_damaged: bool = False
 
 
 def change_of(
@@ -123,6 +135,8 @@ def change_of(
     database: Database,
     say: Say,
     settle: timedelta = SETTLE,
+    *,
+    give_up_damaged: bool = False,
 ) -> Change:
     """Return what a change of an institution's keys needs.
 
@@ -130,7 +144,15 @@ def change_of(
     """
     keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
     passphrase = keys.passphrase(Group.PORTAL)
-    return Change(tenant, database, keys.places.keyring, passphrase, say, settle=settle)
+    return Change(
+        tenant,
+        database,
+        keys.places.keyring,
+        passphrase,
+        say,
+        settle=settle,
+        give_up_damaged=give_up_damaged,
+    )
 
 
 def rotate(change: Change) -> Changed:
@@ -198,7 +220,7 @@ def _rewrap(change: Change, vault: Vault, ring: TenantKeyring) -> _Patients:
         if done == before:
             # What is left is held by somebody at this moment.
             change.wait(_PAUSE_SECONDS)
-    return _Patients(done, 0, damaged)
+    return _Patients(done, shut=damaged, at=change.clock() if done else None)
 
 
 def _rekey_patients(change: Change, vault: Vault, ring: TenantKeyring) -> _Patients:
@@ -206,33 +228,46 @@ def _rekey_patients(change: Change, vault: Vault, ring: TenantKeyring) -> _Patie
     with change.database.reader() as session:
         counted = count_by_version(session)
     total = sum(number for version, number in counted.items() if version <= ring.distrusted)
-    done, damaged, shut, after = 0, 0, 0, ""
-    left: list[str] = []
+    done, damaged, shut, kept, after = 0, 0, 0, 0, ""
+    outdated = _Outdated(change)
     while True:
         with change.database.reader() as session:
             patients = stale_patients(session, ring.distrusted, LAG, after)
-        outdated, left = left, []
         for patient_id in patients:
             try:
                 made = _rekey_patient(change, vault, patient_id)
             except (Tampered, UnknownVersion):
                 shut += 1
-                continue
-            if made is not None:
-                done, damaged = done + 1, damaged + made.damaged
-                left.extend(made.left)
-        _remove(change, outdated)
+            except _Harmed as harm:
+                kept, damaged = kept + 1, damaged + harm.number
+            else:
+                if made is not None:
+                    done, damaged = done + 1, damaged + made.damaged
+                    outdated.add(made.left)
         change.say(Progress("patients", done, max(total, done)))
         if not patients:
-            return _Patients(done, damaged, shut)
+            at = change.clock() if done else None
+            outdated.finish()
+            return _Patients(done, damaged, shut, kept, at)
+        outdated.remove()
         after = patients[-1]
+
+
+class _Harmed(Exception):
+    """Takes a patient's transaction back, in which something did not open."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__()
 
 
 def _rekey_patient(change: Change, vault: Vault, patient_id: str) -> Resealed | None:
     """Give one patient another key, in one transaction; ``None`` where that is done already.
 
     Two who need the same rows in another order end with the database refusing one of them, which
-    is tried again. Raises a ``VaultError`` where the patient's key does not open.
+    is tried again. Raises a ``VaultError`` where the patient's key does not open, ``_Harmed``
+    where something sealed under it does not: then the patient keeps the key, for the day on which
+    what is missing is brought back.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -240,7 +275,10 @@ def _rekey_patient(change: Change, vault: Vault, patient_id: str) -> Resealed | 
                 rekeying = vault.begin_rekey(session, patient_id)
                 if rekeying is None:
                     return None
-                return reseal_patient(session, documents_of(change.tenant, session), rekeying)
+                made = reseal_patient(session, documents_of(change.tenant, session), rekeying)
+                if made.damaged and not change.give_up_damaged:
+                    raise _Harmed(made.damaged)
+                return made
         except OperationalError:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -248,12 +286,39 @@ def _rekey_patient(change: Change, vault: Vault, patient_id: str) -> Resealed | 
     raise AssertionError("unreachable")
 
 
-def _remove(change: Change, document_ids: list[str]) -> None:
-    """Remove documents under an old key, once those who were reading them have finished."""
-    if not document_ids:
-        return
-    with _writing(change) as session, session.begin():
-        documents_of(change.tenant, session).remove(document_ids)
+class _Outdated:
+    """Documents under an old key, which are removed once nobody can be reading them any more.
+
+    Whoever read a row of the index a moment ago still fetches its document: for as long as a
+    request may last (``Change.settle``) the old one stays. What a killed command leaves behind,
+    ``medportal store sweep`` removes.
+    """
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._waiting: deque[tuple[datetime, tuple[str, ...]]] = deque()
+
+    def add(self, document_ids: tuple[str, ...]) -> None:
+        """Note documents that were replaced at this moment, in a committed transaction."""
+        if document_ids:
+            self._waiting.append((self._change.clock(), document_ids))
+
+    def remove(self) -> None:
+        """Remove those that were replaced long enough ago."""
+        ready: list[str] = []
+        latest = self._change.clock() - self._change.settle
+        while self._waiting and self._waiting[0][0] <= latest:
+            ready.extend(self._waiting.popleft()[1])
+        if ready:
+            with _writing(self._change) as session, session.begin():
+                documents_of(self._change.tenant, session).remove(ready)
+
+    def finish(self) -> None:
+        """Wait for the last ones, and remove them."""
+        self.remove()
+        while self._waiting:
+            _wait_until(self._change, self._waiting[-1][0] + self._change.settle)
+            self.remove()
 
 
 def _reseal_secrets(change: Change, vault: Vault) -> tuple[int, int]:
@@ -285,7 +350,9 @@ def _finish(
         patients, damaged = patients + found.done, damaged + found.damaged
         if found.shut:
             raise _does_not_open(found.shut, "patient keys")
-        _settle(change, ring)
+        if found.kept:
+            raise _is_harmed(found)
+        _settle(change, ring, found.at)
         # Only now: nobody seals one under an older version any more.
         more, unreadable = _reseal_secrets(change, vault)
         secrets += more
@@ -308,13 +375,18 @@ def _slim(ring: TenantKeyring) -> TenantKeyring:
     return ring.trusted()
 
 
-def _settle(change: Change, ring: TenantKeyring) -> None:
-    """Wait until the new key has been current for long enough."""
-    made = ring.made.get(ring.current)
-    while made is not None:
-        rest = (made + change.settle - change.clock()).total_seconds()
-        if rest <= 0:
-            return
+def _settle(change: Change, ring: TenantKeyring, changed_at: datetime | None) -> None:
+    """Wait until the new key has been current for long enough, and what was changed as well.
+
+    Who read a row just before it changed still needs the version that the row names.
+    """
+    moments = [at for at in (changed_at, ring.made.get(ring.current)) if at is not None]
+    if moments:
+        _wait_until(change, max(moments) + change.settle)
+
+
+def _wait_until(change: Change, moment: datetime) -> None:
+    while (rest := (moment - change.clock()).total_seconds()) > 0:
         change.say(Progress("waiting for requests under way, seconds", 0, int(rest) + 1))
         change.wait(min(rest, 10.0))
 
@@ -341,4 +413,13 @@ def _does_not_open(number: int, what: str) -> DoesNotOpen:
         "changed, and the older versions are kept. Bring these rows back from a backup of the "
         "same database, or restore tenant.keystore if it is older than they are, and run the "
         "command again"
+    )
+
+
+def _is_harmed(found: _Patients) -> DoesNotOpen:
+    return DoesNotOpen(
+        f"{found.damaged} documents or notes of {found.kept} patients do not open: these patients "
+        "keep their keys, every other has a new one, and the older tenant keys are kept. medportal "
+        "store status --verify counts the documents; bring them back from a backup and run the "
+        "command again. What nothing brings back is lost for ever with --give-up-damaged"
     )

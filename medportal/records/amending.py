@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from medportal.access.errors import NotPermitted
 from medportal.access.grants import Grant
+from medportal.access.standing import is_standing
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
 from medportal.keys import TenantKeys
@@ -31,9 +32,6 @@ from medportal.records.fhir import read, to_fhir
 from medportal.records.opening import Opened, open_record
 from medportal.records.service import category_of, sign_and_file
 from medportal.vault.documents import DocumentStore
-
-#: What somebody may call a later version; the third, taking back, is a deed of its own.
-MENDING = (RecordStatus.CORRECTED, RecordStatus.AMENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +149,15 @@ def move(
     """Take a record back from the wrong patient, and make it anew for the right one.
 
     ``creating`` is the grant for the right patient, ``record_id`` the id of the new record. Both
-    commit together or not at all. Raises what :func:`retract` raises; ``InvalidContent`` also
-    where the content cannot be the right patient's, as from before they were born.
+    commit together or not at all. Whoever moves it looks after both: the new one is theirs to
+    read for good. Raises what :func:`retract` raises, and ``NotPermitted``; ``InvalidContent``
+    also where the content cannot be the right patient's, as from before they were born.
     """
     if creating.permission is not Permission.RECORD_CREATE:
         raise NotPermitted(creating.permission)
+    for grant in (by.reading, by.amending, creating):
+        if not is_standing(grant.because):
+            raise NotPermitted(grant.permission)
     opened = _begin(session, desk, by, began_from)
     if creating.patient_id == by.amending.patient_id:
         raise NotAmendable("same-patient")

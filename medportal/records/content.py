@@ -23,6 +23,8 @@ MAX_NAME = 200
 MAX_NUMBER = 64
 MAX_LABEL = 40
 MAX_OBSERVATIONS = 300
+# Nine digits, which every address and every database takes.
+MAX_VERSION = 999_999_999
 MAX_DIGITS = 12
 EARLIEST = date(1870, 1, 1)
 # A date has no zone: somewhere on Earth it may already be tomorrow.
@@ -202,9 +204,19 @@ def validate(
 def check_form(record: ClinicalRecord) -> tuple[Problem, ...]:
     """Return what is wrong with a record whatever the catalogue says.
 
-    This holds for received records too, whose catalogue may be newer than ours.
+    This holds for received records too, whose catalogue may be newer than ours, and for what is
+    kept.
     """
     return tuple(_form_problems(record))
+
+
+def check_arrival(record: ClinicalRecord, *, now: datetime) -> tuple[Problem, ...]:
+    """Return what is wrong with a record that a partner sent, whatever the catalogue says.
+
+    Its time counts: a day far ahead would stand above all others, and keep the patient's records
+    from being erased. What is kept already is not asked (:func:`check_form`), and stays readable.
+    """
+    return (*check_form(record), *_time_problems(record, now, None))
 
 
 def check_subject(subject: Subject) -> tuple[Problem, ...]:
@@ -267,7 +279,7 @@ def _optional_text_problems(record: ClinicalRecord) -> Iterator[Problem]:
 
 
 def _version_problems(record: ClinicalRecord) -> Iterator[Problem]:
-    if not 1 <= record.version < 2**31:
+    if not 1 <= record.version <= MAX_VERSION:
         yield Problem("version", "malformed")
     first = record.version == 1
     if first != (record.replaces is None) or first != (record.status is RecordStatus.FINAL):

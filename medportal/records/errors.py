@@ -127,6 +127,10 @@ class CorrectionUnfit(RecordsError):
         super().__init__(f"the version does not fit what is held: {field}")
 
 
+class OriginalMissing(RecordsError):
+    """A version of a record that is held, without those in between."""
+
+
 class VersionChanged(RecordsError):
     """Somebody else has made another version since this one was read."""
 

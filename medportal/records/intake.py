@@ -26,12 +26,13 @@ from medportal.patients.pseudonyms import MalformedIdentifier, normal_name, norm
 from medportal.patients.service import demographics, find_patient
 from medportal.pki.errors import PkiError
 from medportal.records import store
-from medportal.records.content import ClinicalRecord, Subject, check_form
+from medportal.records.content import ClinicalRecord, Subject, check_arrival
 from medportal.records.errors import (
     AlreadyFiled,
     CorrectionUnfit,
     FhirError,
     NotForThisPatient,
+    OriginalMissing,
     OtherDemographics,
     PartnerNotTrusted,
     StatementError,
@@ -64,6 +65,7 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], DeliveryReason], ...] = (
     ((FhirError, MalformedDelivery, NotCanonical), DeliveryReason.CONTENT_INVALID),
     ((AlreadyFiled,), DeliveryReason.DIGEST_CONFLICT),
     ((CorrectionUnfit,), DeliveryReason.CORRECTION_UNFIT),
+    ((OriginalMissing,), DeliveryReason.ORIGINAL_MISSING),
     ((OtherDemographics,), DeliveryReason.DEMOGRAPHICS_DIFFER),
     ((PartnerNotTrusted,), DeliveryReason.PARTNER_NOT_TRUSTED),
     # What the checks did not foresee and the database refuses is the item's fault too: one
@@ -126,12 +128,19 @@ def _file(
     signed = with_newest_list(parcel.statement, keys.authority(item.sender))
     sealed = SealedContent(parcel.content, signed)
     verify_author(keys, sealed, reading.record, origin=item.sender, at=now)
-    if check_form(reading.record):
+    if check_arrival(reading.record, now=now):
         raise MalformedDelivery("content that this institution would not store")
     patient_id = _patient(session, item, parcel, reading.subject)
     held = store.held(session, item.sender, reading.record)
     if held:
-        check_continues(held, reading.record, digest(parcel.content), patient_id)
+        check_continues(
+            held,
+            reading.record,
+            digest(parcel.content),
+            patient_id,
+            # It comes back with this reason only from somebody who let it be tried again.
+            may_leave_gap=item.reason is DeliveryReason.ORIGINAL_MISSING,
+        )
     local_id = held.id if held else new_id()
     file_record(
         session,

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from medportal.db import Base, Id, UTCDateTime
@@ -13,8 +13,10 @@ class Record(Base):
 
     ``origin`` is the institution that created it. ``origin_record_id`` is its id there, and the
     one that is signed; ``id`` was made here, so that no partner chooses ids in this database.
-    ``local_author_id`` names a person of this institution; a record that came from a partner
-    has none.
+    ``local_author_id`` names the person of this institution who wrote the first version, whoever
+    signed later ones; a record that came from a partner has none. ``head`` says under the
+    patient's key which version is the newest and who the author is (:mod:`medportal.records.head`);
+    a record that was filed before there were later versions may have none.
     """
 
     __tablename__ = "record"
@@ -32,7 +34,8 @@ class Record(Base):
     effective_on: Mapped[date]
     local_author_id: Mapped[str | None] = mapped_column(Id, index=True)
     current_version: Mapped[int]
-    status: Mapped[str] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(20), server_default=text("'final'"))
+    head: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
 
 
@@ -41,8 +44,9 @@ class RecordVersion(Base):
 
     ``document_digest`` is SHA-256 of the ciphertext in the document store, ``content_digest``
     of the exact content bytes; ``replaces`` is the content digest of the version before, as it
-    is signed, whether that one is held here or never came. Category, day and author are those
-    of this version: whether somebody may open it is decided from them.
+    is signed, whether that one is held here or never came. Category and day are those of this
+    version: whether somebody may open it is decided from them. ``local_signer_id`` is the person
+    of this institution who signed it, which by itself lets nobody read.
     """
 
     __tablename__ = "record_version"
@@ -56,5 +60,5 @@ class RecordVersion(Base):
     category: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(20))
     effective_on: Mapped[date]
-    local_author_id: Mapped[str | None] = mapped_column(Id)
+    local_signer_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -5,45 +5,35 @@ patient's key: that a value is critical is content. Whatever cannot be opened is
 critical, so that nobody makes an alarm silent by damaging it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Select, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.access.question import RecordFacts
-from medportal.records.fhir import Reading, read
-from medportal.records.fhir_write import Shown
-from medportal.records.interpret import Interpretation
-from medportal.records.models import Record
+from medportal.records.fhir import read
+from medportal.records.interpret import Urgency
+from medportal.records.models import Record, RecordVersion
 from medportal.records.models_results import Result
 from medportal.vault.errors import PatientKeyDestroyed, PatientKeyMissing, VaultError
 from medportal.vault.models import PatientKey
 from medportal.vault.service import Vault
 
 PURPOSE = "result"
-CRITICAL = frozenset({Interpretation.CRITICAL_LOW, Interpretation.CRITICAL_HIGH})
 #: Every sealed urgency is as long as any other: its length shall tell nothing.
 _LENGTH = 16
-#: How many of the patient's own news their page names.
-MOST_OWN = 10
-
-
-class Urgency(StrEnum):
-    """Whether a result can wait until somebody comes to it."""
-
-    USUAL = "usual"
-    CRITICAL = "critical"
+#: What counts of a result of which nothing can be opened.
+_UNSURE = Urgency.CRITICAL
 
 
 @dataclass(frozen=True, slots=True)
 class News:
     """A version of a record as something that was filed; of the record, what it says now.
 
-    Once there is a newer version it is no news any more. ``author_id`` is empty unless the
-    record was written here.
+    Once there is a newer version it is no news any more. ``author_id`` wrote the record,
+    ``signer_id`` this version; both are empty unless that was here.
     """
 
     record_id: str
@@ -55,6 +45,7 @@ class News:
     status: str
     effective_on: date
     author_id: str | None
+    signer_id: str | None
     filed_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by: str | None
@@ -85,7 +76,7 @@ def note(
 
     The record's own row must have been written.
     """
-    urgency = urgency_of(read(content))
+    urgency = read(content).urgency()
     session.add(
         Result(
             record_id=record_id,
@@ -95,19 +86,6 @@ def note(
             urgency=_seal(session, vault, patient_id, record_id, version, urgency),
         )
     )
-
-
-def urgency_of(reading: Reading) -> Urgency:
-    """Return how urgent a record is: by the meaning that stood beside each value when signed."""
-    values = (part for shown in reading.shown for part in _parts(shown))
-    critical = any(part.interpretation in CRITICAL for part in values)
-    return Urgency.CRITICAL if critical else Urgency.USUAL
-
-
-def _parts(shown: Shown) -> Iterator[Shown]:
-    yield shown
-    for part in shown.components:
-        yield from _parts(part)
 
 
 def _seal(
@@ -132,16 +110,24 @@ def urgency(session: Session, vault: Vault, one: News) -> Urgency | None:
 
     What was changed, or put there from elsewhere, is critical: somebody shall look.
     """
-    if one.urgency is None:
-        return Urgency.CRITICAL
-    note_id = note_name(one.record_id, one.version)
-    try:
-        plain = vault.open_note(session, one.patient_id, PURPOSE, note_id, one.urgency)
-        return Urgency(plain.decode("ascii").rstrip())
-    except (PatientKeyDestroyed, PatientKeyMissing):
+    return urgencies(session, vault, [one])[0]
+
+
+def urgencies(session: Session, vault: Vault, found: Sequence[News]) -> list[Urgency | None]:
+    """Open how urgent results of any patients are, in their order, as :func:`urgency` does."""
+    sealed = [
+        (one.patient_id, note_name(one.record_id, one.version), one.urgency or b"") for one in found
+    ]
+    return [_meant(plain) for plain in vault.open_notes(session, PURPOSE, sealed)]
+
+
+def _meant(opened: bytes | VaultError) -> Urgency | None:
+    if isinstance(opened, PatientKeyDestroyed | PatientKeyMissing):
         return None
-    except (VaultError, ValueError):
-        return Urgency.CRITICAL
+    try:
+        return Urgency(opened.decode("ascii").rstrip()) if isinstance(opened, bytes) else _UNSURE
+    except ValueError:
+        return _UNSURE
 
 
 # Finding
@@ -174,14 +160,21 @@ def waiting(
         Result.acknowledged_at.is_(None), Result.patient_id.in_(patients), living.exists()
     )
     if before is not None:
-        query = query.where(tuple_(Result.filed_at, Result.record_id) < tuple_(*before))
+        query = query.where(_place < tuple_(*before))
     return _read(session, query.order_by(*_NEWEST).limit(limit))
 
 
-def unseen(session: Session, patient_id: str, limit: int = MOST_OWN) -> list[News]:
-    """Return what the patient has not opened of their own records, newest first."""
+def unseen(session: Session, patient_id: str) -> Iterator[News]:
+    """Give what the patient has not opened of their own records, newest first."""
     query = _query().where(Result.seen_by_patient_at.is_(None), Result.patient_id == patient_id)
-    return _read(session, query.order_by(*_NEWEST).limit(limit))
+    before: tuple[datetime, str] | None = None
+    while True:
+        behind = query if before is None else query.where(_place < tuple_(*before))
+        batch = _read(session, behind.order_by(*_NEWEST).limit(_BATCH))
+        yield from batch
+        if len(batch) < _BATCH:
+            return
+        before = batch[-1].place
 
 
 def untold(session: Session, limit: int) -> list[News]:
@@ -192,6 +185,21 @@ def untold(session: Session, limit: int) -> list[News]:
 def overdue(session: Session, filed_by: datetime, limit: int) -> list[News]:
     """Return what was filed by then and never looked at for it, the oldest first, locked."""
     return _take(session, Result.escalated_at.is_(None) & (Result.filed_at <= filed_by), limit)
+
+
+def unnoted_before(session: Session, one: News, filed_by: datetime) -> list[News]:
+    """Return the versions before this one that were filed by then and that nobody noted.
+
+    Only such as were looked at for it by now: of the others that is still to come.
+    """
+    query = _all().where(
+        Result.record_id == one.record_id,
+        Result.version < one.version,
+        Result.acknowledged_at.is_(None),
+        Result.escalated_at.is_not(None),
+        Result.filed_at <= filed_by,
+    )
+    return _read(session, query.order_by(Result.version))
 
 
 def has_untold(session: Session) -> bool:
@@ -207,13 +215,23 @@ def has_overdue(session: Session, filed_by: datetime) -> bool:
 
 
 _NEWEST = (Result.filed_at.desc(), Result.record_id.desc())
+_place = tuple_(Result.filed_at, Result.record_id)
+_BATCH = 25
 
 
-def _all() -> Select[Result, Record]:
-    return select(Result, Record).join(Record, Record.id == Result.record_id)
+def _all() -> Select[Result, Record, str | None]:
+    # Outer: that the index lost a version hides no alarm.
+    is_this = (RecordVersion.record_id == Result.record_id) & (
+        RecordVersion.version == Result.version
+    )
+    return (
+        select(Result, Record, RecordVersion.local_signer_id)
+        .join(Record, Record.id == Result.record_id)
+        .join(RecordVersion, is_this, isouter=True)
+    )
 
 
-def _query() -> Select[Result, Record]:
+def _query() -> Select[Result, Record, str | None]:
     """Ask for what is the newest version of its record: an older one is no news any more."""
     return _all().where(Result.version == Record.current_version)
 
@@ -224,7 +242,7 @@ def _take(session: Session, which: ColumnElement[bool], limit: int) -> list[News
     return _read(session, query.limit(limit).with_for_update(skip_locked=True, of=Result))
 
 
-def _read(session: Session, query: Select[Result, Record]) -> list[News]:
+def _read(session: Session, query: Select[Result, Record, str | None]) -> list[News]:
     # Rows are changed behind the identity map's back.
     rows = session.execute(query.execution_options(populate_existing=True))
     return [
@@ -238,12 +256,13 @@ def _read(session: Session, query: Select[Result, Record]) -> list[News]:
             status=record.status,
             effective_on=record.effective_on,
             author_id=record.local_author_id,
+            signer_id=signer_id,
             filed_at=result.filed_at,
             acknowledged_at=result.acknowledged_at,
             acknowledged_by=result.acknowledged_by,
             urgency=result.urgency,
         )
-        for result, record in rows
+        for result, record, signer_id in rows
     ]
 
 

@@ -18,8 +18,8 @@ from medportal.keys import TenantKeys
 from medportal.pki.errors import PkiError
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, verify_kept
-from medportal.records import statement
-from medportal.records.content import ClinicalRecord
+from medportal.records import head, statement
+from medportal.records.content import ClinicalRecord, RecordStatus
 from medportal.records.errors import FhirError, RecordDamaged, StatementError
 from medportal.records.fhir import Reading, read
 from medportal.records.glance import MALFORMED, Glance, day_of, glance
@@ -70,7 +70,8 @@ def open_record(
     Checks: 1. the stored document is the one that the index pins; 2. it opens under the
     patient's key, bound to tenant, patient, record and version; 3. the content is the one
     that the index pins; 4. the origin's record key signed exactly this content; 5. what the
-    index says of it, from which access was decided, is what was signed.
+    index says of it, from which access was decided, is what was signed; 6. the newest version and
+    the author that it names are those that were filed.
 
     A grant of the vital signs opens a record too: whoever holds one shows nothing else of it
     (:mod:`medportal.records.vitals`). Raises ``RecordDamaged`` with the check that failed,
@@ -84,6 +85,7 @@ def open_record(
         raise RecordDamaged("document") from error  # 2
     sealed = _content(entry, opened)  # 3
     reading, stated = _proved(keys, entry, sealed)  # 4, 5
+    head.check(entry, head.opened(session, keys.vault, [entry]).get(entry.id))  # 6
     return Opened(entry, reading, stated, sealed.content, sealed.signed_statement)
 
 
@@ -103,16 +105,72 @@ def open_many(
     remembered. Where a record is damaged, the error stands in its place. Raises
     ``NotPermitted`` for a grant of something else, ``ValueError`` for records of two patients.
     """
+    found = _opened_many(session, documents, keys, wanted)
+    lists = _Lists(keys)
+    return [_looked_at(keys, lists, entry, opened) for entry, opened in found]
+
+
+def open_whole(
+    session: Session,
+    documents: DocumentStore,
+    keys: TenantKeys,
+    wanted: Sequence[tuple[Grant, IndexEntry]],
+) -> list[Opened | RecordDamaged]:
+    """Open records of one patient at once, each as :func:`open_record` does.
+
+    One query for all documents, one opening of the patient's key; several versions of one record
+    may be among them. Raises as :func:`open_many` does.
+    """
+    found = _opened_many(session, documents, keys, wanted)
+    return [_wholly(keys, entry, opened) for entry, opened in found]
+
+
+def _opened_many(
+    session: Session,
+    documents: DocumentStore,
+    keys: TenantKeys,
+    wanted: Sequence[tuple[Grant, IndexEntry]],
+) -> list[tuple[IndexEntry, bytes | RecordDamaged]]:
+    """Return the entries in their order, each with what opened or why it did not."""
     for grant, entry in wanted:
         _require(grant, entry)
     entries = [entry for _grant, entry in wanted]
     if len({entry.patient_id for entry in entries}) > 1:
         raise ValueError("records of one patient at a time")
     found = documents.get_many(entry.document_id for entry in entries) if entries else {}
-    pinned = {entry.id: _pinned_of(found, entry) for entry in entries}
+    pinned = [_pinned_of(found, entry) for entry in entries]
     opened = _opened_of(session, keys, entries, pinned)
-    lists = _Lists(keys)
-    return [_looked_at(keys, lists, entry, opened[entry.id]) for entry in entries]
+    heads = head.opened(session, keys.vault, entries)
+    return [
+        (entry, _if_named(entry, one, heads.get(entry.id)))  # 6
+        for entry, one in zip(entries, opened, strict=True)
+    ]
+
+
+def _if_named(
+    entry: IndexEntry, opened: bytes | RecordDamaged, found: bytes | VaultError | None
+) -> bytes | RecordDamaged:
+    """Return what opened, unless the head of its record names another version or author."""
+    if isinstance(opened, RecordDamaged):
+        return opened
+    try:
+        head.check(entry, found)
+    except RecordDamaged as error:
+        return error
+    return opened
+
+
+def _wholly(
+    keys: TenantKeys, entry: IndexEntry, opened: bytes | RecordDamaged
+) -> Opened | RecordDamaged:
+    if isinstance(opened, RecordDamaged):
+        return opened
+    try:
+        sealed = _content(entry, opened)  # 3
+        reading, stated = _proved(keys, entry, sealed)  # 4, 5
+    except RecordDamaged as error:
+        return error
+    return Opened(entry, reading, stated, sealed.content, sealed.signed_statement)
 
 
 def _require(grant: Grant, entry: IndexEntry) -> None:
@@ -136,22 +194,26 @@ def _opened_of(
     session: Session,
     keys: TenantKeys,
     entries: Sequence[IndexEntry],
-    pinned: Mapping[str, bytes | RecordDamaged],
-) -> dict[str, bytes | RecordDamaged]:
-    """Return what opened, by record, and why the others did not."""
-    result = dict(pinned)
-    whole = [(one, sealed) for one in entries if isinstance(sealed := pinned[one.id], bytes)]
+    pinned: Sequence[bytes | RecordDamaged],
+) -> list[bytes | RecordDamaged]:
+    """Return what opened, in the order of the entries, and why the others did not."""
+    result = list(pinned)
+    whole = [
+        (place, one, sealed)
+        for place, (one, sealed) in enumerate(zip(entries, pinned, strict=True))
+        if isinstance(sealed, bytes)
+    ]
     if not whole:
         return result
-    patient_id = whole[0][0].patient_id
+    patient_id = entries[0].patient_id
     try:
         opened = keys.vault.open_records(
-            session, patient_id, [(one.id, one.version, sealed) for one, sealed in whole]
+            session, patient_id, [(one.id, one.version, sealed) for _place, one, sealed in whole]
         )  # 2
     except VaultError as error:
         opened = [error] * len(whole)
-    for (one, _sealed), plain in zip(whole, opened, strict=True):
-        result[one.id] = plain if isinstance(plain, bytes) else RecordDamaged("document")
+    for (place, _one, _sealed), plain in zip(whole, opened, strict=True):
+        result[place] = plain if isinstance(plain, bytes) else RecordDamaged("document")
     return result
 
 
@@ -262,17 +324,24 @@ def _stated(
 
 
 def _check_index(keys: TenantKeys, entry: IndexEntry, record: Told) -> None:
-    """Refuse an index that says other than what is signed: decisions are made from it."""
-    author = record.author_id if entry.origin == keys.tenant.id else None
+    """Refuse an index that says other than what is signed: decisions are made from it.
+
+    Later versions of partners were filed before the index knew how a version stands and what it
+    replaces: there it says of them what no later version signs, and is not held to it.
+    """
+    signer = record.author_id if entry.origin == keys.tenant.id else None
+    author = signer if record.version == 1 else entry.local_author_id
+    is_told = record.version == 1 or (entry.status, entry.replaces) != (RecordStatus.FINAL, None)
     signed = (
         record.id,
         record.version,
         record.kind,
         record.category,
         day_of(record.effective),
+        signer,
         author,
-        record.status,
-        replaced_by(record),
+        record.status if is_told else entry.status,
+        replaced_by(record) if is_told else entry.replaces,
     )
     indexed = (
         entry.origin_record_id,
@@ -280,6 +349,7 @@ def _check_index(keys: TenantKeys, entry: IndexEntry, record: Told) -> None:
         entry.kind,
         entry.category,
         entry.effective_on,
+        entry.local_signer_id,
         entry.local_author_id,
         entry.status,
         entry.replaces,

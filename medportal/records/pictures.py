@@ -19,6 +19,8 @@ from medportal.records.interpret import Interpretation
 from medportal.records.trends import Point
 
 WIDTH, HEIGHT = 720, 340
+#: Of the picture for a phone, whose letters are then about as large as those of the page.
+PHONE_WIDTH = 340
 LEFT, RIGHT, TOP, BOTTOM = 66, 30, 30, 46
 #: How far apart labels have to be, as letters of this size are wide.
 LETTER, LINE_HEIGHT = 9.5, 16
@@ -89,14 +91,14 @@ class _Frame:
         return self.bottom - share * (self.bottom - self.top)
 
 
-def picture(curves: Sequence[Curve], words: Words, name: str) -> str:
+def picture(curves: Sequence[Curve], words: Words, name: str, width: int = WIDTH) -> str:
     """Return the picture of one to a few curves with axes, bands and marks.
 
     ``name`` makes the ids of this picture's title unlike those of others on the page. Raises
     ``ValueError`` without any point.
     """
     ticks = _number_ticks(_span(curves))
-    frame = _frame(curves, ticks[0], ticks[-1], (LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM))
+    frame = _frame(curves, ticks[0], ticks[-1], (LEFT, width - RIGHT, TOP, HEIGHT - BOTTOM))
     parts = [
         *(one for curve in curves for one in _band(curve, frame)),
         *_number_axis(ticks, frame, words),
@@ -107,7 +109,7 @@ def picture(curves: Sequence[Curve], words: Words, name: str) -> str:
     ]
     title, described = f"{name}-title", f"{name}-desc"
     return (
-        f'<svg class="trend" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" focusable="false" '
+        f'<svg class="trend" viewBox="0 0 {width} {HEIGHT}" role="img" focusable="false" '
         f'aria-labelledby="{escape(title)} {escape(described)}">'
         f'<title id="{escape(title)}">{escape(words.title)}</title>'
         f'<desc id="{escape(described)}">{escape(words.description)}</desc>'
@@ -193,7 +195,7 @@ def _day_axis(frame: _Frame, words: Words) -> Iterator[str]:
         x = frame.x(day)
         # Half a label stands on either side of its tick, and none runs out of the picture.
         half = len(label) * LETTER / 2
-        x_text = min(max(x, half + 2), WIDTH - half - 2)
+        x_text = min(max(x, half + 2), frame.right + RIGHT - half - 2)
         yield (
             f'<path class="trend__grid" d="M{_at(x)} {_at(frame.bottom)}V{_at(baseline)}" '
             'stroke="currentColor" stroke-opacity="0.5" fill="none"/>'
@@ -214,7 +216,8 @@ def _day_ticks(frame: _Frame, words: Words) -> list[tuple[float, str]]:
     months = (last.year - first.year) * 12 + last.month - first.month
     step = next((each for each in MONTHS if months // each < MOST_TICKS), MONTHS[-1])
     begin = first.year * 12 + first.month - 1
-    counts = range(begin - begin % step, begin + months + 1, step)
+    # Twelve is the first month that a date can have: a partner may sign any year.
+    counts = range(max(12, begin - begin % step), begin + months + 1, step)
     starts = [date(count // 12, count % 12 + 1, 1) for count in counts]
     return [(float(one.toordinal()), words.month(one)) for one in starts if one >= first]
 
@@ -303,7 +306,7 @@ def _labels(curves: Sequence[Curve], frame: _Frame, words: Words) -> Iterator[st
     for *_order, point in sorted(asked, key=lambda one: one[:3]):
         label = words.number(point.number)
         half = len(label) * LETTER / 2
-        x = min(max(frame.x(point.day), frame.left + half), WIDTH - half - 2)
+        x = min(max(frame.x(point.day), frame.left + half), frame.right + RIGHT - half - 2)
         own = frame.x(point.day), frame.y(point.number)
         boxes = [*taken, *((mx, my + 5, size) for mx, my, size in marks if (mx, my) != own)]
         free = [y for y in _heights(point, own[1], frame) if _is_free((x, y, half), boxes)]

@@ -18,7 +18,7 @@ from medportal.keys import Authority, TenantKeys
 from medportal.patients.pseudonyms import pseudonym
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, sign_statement, with_newer_list
-from medportal.records import news, statement
+from medportal.records import head, news, statement
 from medportal.records.catalogue import Catalogue
 from medportal.records.content import (
     ClinicalRecord,
@@ -187,21 +187,24 @@ def file_record(
     )
     document_id = new_id()
     documents.put(document_id, sealed)
-    says = _says(record, is_own=origin == keys.tenant.id)
+    says = _says(record)
+    signer = record.author_id if origin == keys.tenant.id else None
     found = session.get(Record, local_id)
+    is_news = found is None or found.head is None or record.version > found.current_version
     if found is None:
-        session.add(
-            Record(
-                id=local_id,
-                patient_id=patient_id,
-                origin=origin,
-                origin_record_id=record.id,
-                kind=record.kind,
-                current_version=record.version,
-                created_at=now,
-                **says,
-            )
+        # Who signs later versions is no author: that may rest on an hour of emergency access.
+        found = Record(
+            id=local_id,
+            patient_id=patient_id,
+            origin=origin,
+            origin_record_id=record.id,
+            kind=record.kind,
+            local_author_id=signer,
+            current_version=record.version,
+            created_at=now,
+            **says,
         )
+        session.add(found)
     elif record.version > found.current_version:
         for name, value in {**says, "current_version": record.version}.items():
             setattr(found, name, value)
@@ -215,10 +218,14 @@ def file_record(
             document_digest=hashlib.sha256(sealed).digest(),
             content_digest=statement.digest(sealed_content.content),
             replaces=replaced_by(record),
+            local_signer_id=signer,
             created_at=now,
             **says,
         )
     )
+    session.flush()
+    if is_news:
+        head.renew(session, keys.vault, found)
     news.note(
         session,
         keys.vault,
@@ -230,13 +237,12 @@ def file_record(
     )
 
 
-def _says(record: ClinicalRecord, *, is_own: bool) -> dict[str, Any]:
+def _says(record: ClinicalRecord) -> dict[str, Any]:
     """Return what the index keeps of what a version says."""
     return {
         "category": record.category,
         "status": record.status,
         "effective_on": effective_date(record),
-        "local_author_id": record.author_id if is_own else None,
     }
 
 

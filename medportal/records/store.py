@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Select, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from medportal.access.question import RecordFacts
 from medportal.records.content import ClinicalRecord, RecordStatus
@@ -23,7 +23,9 @@ class IndexEntry:
     """One version of one record as the index knows it.
 
     ``is_newest`` tells whether it is what the record says now. ``replaces`` is the digest of the
-    version before, if there was one.
+    version before, if there was one. ``local_author_id`` wrote the first version, which lets one
+    read; ``local_signer_id`` signed this one. The rest is for :mod:`medportal.records.head`: what
+    the index says of the newest version, and the lowest and the highest that are held.
     """
 
     id: str
@@ -39,9 +41,26 @@ class IndexEntry:
     document_digest: bytes
     content_digest: bytes
     kept_since: datetime
-    status: str = RecordStatus.FINAL
-    replaces: bytes | None = None
-    is_newest: bool = True
+    local_signer_id: str | None
+    status: str
+    replaces: bytes | None
+    head: bytes | None
+    newest: int
+    newest_digest: bytes
+    newest_status: str
+    newest_replaces: bytes | None
+    lowest: int
+    highest: int
+
+    @property
+    def is_newest(self) -> bool:
+        """Tell whether this version is what the record says now."""
+        return self.version == self.newest
+
+    @property
+    def is_taken_back_since(self) -> bool:
+        """Tell whether this is what a record said before it was taken back."""
+        return not self.is_newest and self.newest_status == RecordStatus.ENTERED_IN_ERROR
 
     @property
     def is_taken_back(self) -> bool:
@@ -111,6 +130,7 @@ def held(session: Session, origin: str, record: ClinicalRecord) -> Held | None:
         before=before.content_digest if before else None,
         replaced_after=after.replaces if after else None,
         is_here=same is not None,
+        is_beside=before is not None or after is not None,
     )
 
 
@@ -212,9 +232,13 @@ def timeline(
     return _entries(session, query.limit(limit))
 
 
-def _narrow(
-    query: Select[Record, RecordVersion], narrowed: Narrowed
-) -> Select[Record, RecordVersion]:
+#: A version of the index, its record, what the newest one says, and the lowest and highest held.
+_Row = tuple[Record, RecordVersion, RecordVersion, int, int]
+_Newest = aliased(RecordVersion)
+_Any = aliased(RecordVersion)
+
+
+def _narrow(query: Select[*_Row], narrowed: Narrowed) -> Select[*_Row]:
     if narrowed.category:
         query = query.where(Record.category == narrowed.category)
     if narrowed.origin:
@@ -226,35 +250,43 @@ def _narrow(
     return query
 
 
-def _query(patient_id: str) -> Select[Record, RecordVersion]:
+def _query(patient_id: str) -> Select[*_Row]:
+    newest = RecordVersion.version == Record.current_version
+    return _every_version().where(Record.patient_id == patient_id, newest)
+
+
+def _versions(patient_id: str, record_id: str) -> Select[*_Row]:
+    return _every_version().where(Record.patient_id == patient_id, Record.id == record_id)
+
+
+def _every_version() -> Select[*_Row]:
+    held = _Any.record_id == Record.id
     return (
-        select(Record, RecordVersion)
-        .join(
+        select(
+            Record,
             RecordVersion,
-            (RecordVersion.record_id == Record.id)
-            & (RecordVersion.version == Record.current_version),
+            _Newest,
+            select(func.min(_Any.version)).where(held).scalar_subquery(),
+            select(func.max(_Any.version)).where(held).scalar_subquery(),
         )
-        .where(Record.patient_id == patient_id)
-    )
-
-
-def _versions(patient_id: str, record_id: str) -> Select[Record, RecordVersion]:
-    return (
-        select(Record, RecordVersion)
         .join(RecordVersion, RecordVersion.record_id == Record.id)
-        .where(Record.patient_id == patient_id, Record.id == record_id)
+        .join(
+            _Newest,
+            (_Newest.record_id == Record.id) & (_Newest.version == Record.current_version),
+        )
     )
 
 
-def _entries(session: Session, query: Select[Record, RecordVersion]) -> list[IndexEntry]:
-    return [_entry(record, version) for record, version in session.execute(query)]
+def _entries(session: Session, query: Select[*_Row]) -> list[IndexEntry]:
+    return [_entry(*row) for row in session.execute(query)]
 
 
-def _entry(record: Record, version: RecordVersion) -> IndexEntry:
-    is_newest = version.version == record.current_version
+def _entry(
+    record: Record, version: RecordVersion, newest: RecordVersion, lowest: int, highest: int
+) -> IndexEntry:
     # Decisions about the newest version are made from the record's own row, and what is opened
     # is held against what they were made from.
-    says = record if is_newest else version
+    says = record if version.version == record.current_version else version
     return IndexEntry(
         id=record.id,
         patient_id=record.patient_id,
@@ -263,13 +295,20 @@ def _entry(record: Record, version: RecordVersion) -> IndexEntry:
         kind=record.kind,
         category=says.category,
         effective_on=says.effective_on,
-        local_author_id=says.local_author_id,
+        local_author_id=record.local_author_id,
         version=version.version,
         document_id=version.document_id,
         document_digest=version.document_digest,
         content_digest=version.content_digest,
         kept_since=version.created_at,
+        local_signer_id=version.local_signer_id,
         status=says.status,
         replaces=version.replaces,
-        is_newest=is_newest,
+        head=record.head,
+        newest=record.current_version,
+        newest_digest=newest.content_digest,
+        newest_status=record.status,
+        newest_replaces=newest.replaces,
+        lowest=lowest,
+        highest=highest,
     )

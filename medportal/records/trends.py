@@ -61,8 +61,8 @@ class Series:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """Return the points of the first line: of a blood pressure, the systolic one."""
-        return self.lines[0].points
+        """Return the points of the longest line: of a blood pressure, mostly the systolic one."""
+        return max(self.lines, key=lambda line: len(line.points)).points
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ def series_of(sources: Iterable[Source]) -> list[Series]:
             lines = found.setdefault((value.code, value.unit), {})
             lines.setdefault(value.part, []).append((_point(source, value, number), value))
     made = (_series(code, lines) for (code, _unit), lines in found.items())
-    return [one for one in made if len(one.points) >= LEAST]
+    # Of a pressure, either of the two may have been measured more often than the other.
+    return [one for one in made if any(len(line.points) >= LEAST for line in one.lines)]
 
 
 def _numbers(seen: Glance) -> Iterator[tuple[Seen, Decimal]]:

@@ -2,12 +2,12 @@
 
 The portal has no key that opens what partners send. The jobs open an item that waits for a
 person and seal for the portal who it says the patient is: number, name and birth date, never
-what is in the record. A decision lets intake try again, which checks everything anew, or drops
-the content here.
+what is in the record. A decision lets intake try again, which checks everything anew, or says
+that it is nobody's here: then the content goes after a time in which anybody can undo that.
 """
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,8 @@ from medportal.vault.errors import VaultError
 from medportal.vault.service import Vault
 
 PURPOSE = "held"
+#: How long a decision that something is nobody's here can be undone.
+UNDONE_WITHIN = timedelta(days=30)
 BATCH = 16
 #: Longer than any name or number that this institution would take.
 LONGEST = 200
@@ -128,7 +130,7 @@ def compare(session: Session, vault: Vault, item: HeldItem) -> Compared:
 
 def try_again(session: Session, shown: Compared, by: str) -> None:
     """Let intake file it for the patient who has the number here. Raises ``HeldRefused``."""
-    _refuse_own(shown, by)
+    _refuse_own(session, shown, by)
     if shown.known is None:
         raise HeldRefused("nobody-here")
     try:
@@ -138,21 +140,41 @@ def try_again(session: Session, shown: Compared, by: str) -> None:
 
 
 def give_up(session: Session, shown: Compared, by: str, now: datetime) -> None:
-    """Decide that it is nobody's here: its content is dropped. Raises ``HeldRefused``."""
-    _refuse_own(shown, by)
+    """Decide that it is nobody's here: its content goes after a time. Raises ``HeldRefused``."""
+    _refuse_own(session, shown, by)
     try:
         inbox.decline(session, shown.item.sender, shown.item.tid, now)
     except NotAwaiting as error:
         raise HeldRefused("decided-already") from error
 
 
-def is_own(shown: Compared, by: str) -> bool:
-    """Tell whether it is about the person who would decide."""
-    return by in {shown.patient_id, shown.item.patient_id}
+def take_back(session: Session, shown: Compared, by: str) -> None:
+    """Undo such a decision, one's own or a colleague's. Raises ``HeldRefused``."""
+    _refuse_own(session, shown, by)
+    try:
+        inbox.undo_decline(session, shown.item.sender, shown.item.tid)
+    except NotAwaiting as error:
+        raise HeldRefused("decided-already") from error
 
 
-def _refuse_own(shown: Compared, by: str) -> None:
-    if is_own(shown, by):
+def is_own(session: Session, shown: Compared, by: str) -> bool:
+    """Tell whether it is about the person who would decide, or may be.
+
+    With a number that nobody has here, name and date of birth together say that it is.
+    """
+    if by in {shown.patient_id, shown.item.patient_id}:
+        return True
+    me = demographics(session, by)
+    told = shown.told
+    return (
+        told is not None
+        and told.birth == me.birth_date.isoformat()
+        and _same_name(told.name, me.name)
+    )
+
+
+def _refuse_own(session: Session, shown: Compared, by: str) -> None:
+    if is_own(session, shown, by):
         raise HeldRefused("about-you")
 
 

@@ -3,7 +3,7 @@
 Each is decided about by itself, and how urgent it is opened only for who may read it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,22 +14,33 @@ from medportal.access.care import patients_of
 from medportal.access.models import BrokenGlass
 from medportal.access.question import Relation
 from medportal.access.resources import PatientContext, Patients, root_of
+from medportal.audit import search
+from medportal.audit.events import Action, Outcome
+from medportal.audit.search import Query
 from medportal.core.clock import to_micros
 from medportal.core.ids import is_id
 from medportal.core.obligations import Obligation
 from medportal.core.permissions import Permission
 from medportal.patients.models import Patient
 from medportal.records import news
-from medportal.records.news import News, Urgency
+from medportal.records.interpret import Urgency
+from medportal.records.news import News
 
 PAGE = 20
-#: How many of the newest are looked at. Whoever leaves more than these is told so.
+#: How many that are not critical are listed, the newest ones. Whoever leaves more is told so;
+#: critical ones are listed all, however many came after them.
 MOST = 500
-BATCH = 100
+BATCH = 250
+#: How many of somebody's latest readings of a record are looked at for that of one version.
+LOOKED_BACK = 100
 #: The most that is counted in the navigation.
 MOST_COUNTED = 99
 #: Pages whose navigation says how many wait: where work begins. The others are not to pay for it.
 COUNTED_ON = frozenset({"home", "patients", "results"})
+
+
+#: A result that somebody may note, and how they stand to its patient.
+Notable = tuple[News, PatientContext]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +83,38 @@ def has_results(request: Request) -> bool:
 
 def waiting_for(request: Request) -> Found:
     """Return the results that wait for the asker."""
-    looked_at = list(islice(_newest(request), MOST + 1))
-    found = [one for one in _seen(request, looked_at[:MOST]) if not _is_own_news(request, one)]
-    return Found(tuple(sorted(found, key=lambda one: one.rank)), len(looked_at) > MOST)
+    critical: list[Waiting] = []
+    usual: list[Waiting] = []
+    is_partial = False
+    for one in _waiting(request):
+        if one.is_critical:
+            critical.append(one)
+        elif len(usual) < MOST:
+            usual.append(one)
+        else:
+            is_partial = True
+    return Found(tuple(sorted([*critical, *usual], key=lambda one: one.rank)), is_partial)
 
 
 def rank_of(request: Request, record_id: str) -> tuple[int, int, str] | None:
     """Return where a result stands or stood; ``None`` for what the asker may not see."""
     one = news.find_any(request.db, record_id) if is_id(record_id) else None
-    found = next(_seen(request, [one]), None) if one is not None else None
+    found = next(_seen(request, _notable(request, [one], {})), None) if one is not None else None
     return found.rank if found else None
+
+
+def has_read(request: Request, one: News) -> bool:
+    """Tell whether the asker has opened this version of the record, as the log has it."""
+    query = Query(
+        patient=one.patient_id,
+        actor=request.identity.person_id,
+        action=Action.RECORD_READ,
+        outcome=Outcome.ALLOWED,
+        object=one.record_id,
+        since=one.filed_at,
+    )
+    found = search.find(request.db, query, limit=LOOKED_BACK)
+    return any(event.details.get("version") == one.version for event in found.events)
 
 
 def owes_a_proof(request: Request) -> bool:
@@ -94,23 +127,32 @@ def shown_count(request: Request) -> int | None:
     route = getattr(request, "matched_route", None)
     if route is None or route.name not in COUNTED_ON or not has_results(request):
         return None
-    # Nothing is opened to be counted, but what the asker wrote: that counts if it is critical.
-    me, looked_at = request.identity.person_id, list(islice(_newest(request), MOST))
-    notable = (one for one, _context in _notable(request, looked_at))
-    counted = (one for one in notable if one.author_id != me or _is_critical(request, one))
-    return len(list(islice(counted, MOST_COUNTED + 1)))
+    return len(list(islice(_counted(request), MOST_COUNTED + 1)))
 
 
-def _is_critical(request: Request, one: News) -> bool:
-    return news.urgency(request.db, request.keys.vault, one) is Urgency.CRITICAL
+def _counted(request: Request) -> Iterator[News]:
+    """Give what waits for the asker, opening nothing but what they wrote themselves."""
+    for batch in _batches(request):
+        own = [each for each in batch if _is_own(request, each[0])]
+        yield from (one for one, _context in batch if not _is_own(request, one))
+        yield from (one.news for one in _seen(request, own) if one.is_critical)
 
 
-def _newest(request: Request) -> Iterator[News]:
-    """Give what nobody has noted of the patients whom the asker looks after, newest first."""
-    mine, before = _mine(request), None
+def _waiting(request: Request) -> Iterator[Waiting]:
+    """Give what waits for the asker, with how urgent it is, newest first."""
+    for batch in _batches(request):
+        for one in _seen(request, batch):
+            # What one wrote oneself is no news, unless it cannot wait.
+            if one.is_critical or not _is_own(request, one.news):
+                yield one
+
+
+def _batches(request: Request) -> Iterator[list[Notable]]:
+    """Give what nobody has noted and the asker may note, newest first, a few hundred at a time."""
+    mine, before, known = _mine(request), None, dict[str, PatientContext]()
     while True:
         batch = news.waiting(request.db, mine, before=before, limit=BATCH)
-        yield from batch
+        yield _notable(request, batch, known)
         if len(batch) < BATCH:
             return
         before = batch[-1].place
@@ -127,21 +169,26 @@ def _mine(request: Request) -> Select[str]:
     return select(Patient.person_id).where(Patient.person_id != me, or_(*whose))
 
 
-def _seen(request: Request, found: list[News]) -> Iterator[Waiting]:
-    """Give those of the results that the asker may read and note now, with how urgent they are."""
-    for one, context in _notable(request, found):
-        urgency = news.urgency(request.db, request.keys.vault, one)
+def _seen(request: Request, found: Sequence[Notable]) -> Iterator[Waiting]:
+    """Give results with how urgent they are, opened at once; not those of erased patients."""
+    opened = news.urgencies(request.db, request.keys.vault, [one for one, _context in found])
+    for (one, context), urgency in zip(found, opened, strict=True):
         if urgency is not None:
             yield Waiting(one, urgency, context)
 
 
-def _notable(request: Request, found: list[News]) -> Iterator[tuple[News, PatientContext]]:
-    """Give those of the results that the asker may read and note now."""
-    contexts = Patients(request).several({one.patient_id for one in found}) if found else {}
-    for one in found:
-        context = contexts[one.patient_id]
-        if may_note(context, one):
-            yield one, context
+def _notable(
+    request: Request, found: Sequence[News], known: dict[str, PatientContext]
+) -> list[Notable]:
+    """Return those of the results that the asker may read and note now.
+
+    ``known`` are patients that were looked at before; those of these results are added.
+    """
+    unknown = {one.patient_id for one in found} - known.keys()
+    if unknown:
+        known.update(Patients(request).several(unknown))
+    pairs = [(one, known[one.patient_id]) for one in found]
+    return [(one, context) for one, context in pairs if may_note(context, one)]
 
 
 def may_note(context: PatientContext, one: News) -> bool:
@@ -155,7 +202,5 @@ def may_note(context: PatientContext, one: News) -> bool:
     )
 
 
-def _is_own_news(request: Request, one: Waiting) -> bool:
-    """Tell whether it is what the asker wrote: no news to them, unless it cannot wait."""
-    is_mine: bool = one.news.author_id == request.identity.person_id
-    return is_mine and not one.is_critical
+def _is_own(request: Request, one: News) -> bool:
+    return bool(one.signer_id == request.identity.person_id)

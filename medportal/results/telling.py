@@ -28,7 +28,8 @@ from medportal.mail.kinds import MailKind
 from medportal.mail.models import MailState, OutgoingMail
 from medportal.patients.models import Patient
 from medportal.records import news
-from medportal.records.news import News, Urgency
+from medportal.records.interpret import Urgency
+from medportal.records.news import News
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.service import Vault
 
@@ -60,6 +61,8 @@ def tell(session: Session, house: House, now: datetime, limit: int = BATCH) -> i
     for one in found:
         if one.is_newest and one.filed_at > now - NO_NEWS_AFTER:
             _tell_of(session, house, one, now)
+            if _is_late(session, house, one, now):
+                _escalate(session, house, one, now)
         news.mark_told(session, one, now)
     return len(found)
 
@@ -78,7 +81,7 @@ def _tell_of(session: Session, house: House, one: News, now: datetime) -> None:
         *(p for p in treating if may_note(session, house.tenant, p, one, now)),
     ]
     # Whoever wrote it knows of it.
-    told = set(hearing) - {one.author_id}
+    told = set(hearing) - {one.signer_id}
     _post(session, told, MailKind.RESULT_ARRIVED, AT_MOST_EVERY, now)
 
 
@@ -100,11 +103,31 @@ def escalate(session: Session, house: House, now: datetime, limit: int = BATCH) 
     """
     found = news.overdue(session, now - house.tenant.results.critical_within, limit)
     for one in found:
-        waits = one.is_newest and one.acknowledged_at is None
-        if waits and news.urgency(session, house.vault, one) is Urgency.CRITICAL:
-            _escalate(session, house, one, now)
+        newest = _waiting_as(session, house, one)
+        if newest is not None:
+            _escalate(session, house, newest, now)
         news.mark_escalated(session, one, now)
     return len(found)
+
+
+def _waiting_as(session: Session, house: House, one: News) -> News | None:
+    """Return what is to be noted in place of a version, if both cannot wait and nobody has.
+
+    A correction starts no new hour: the team is told when the first alarm is due, of what the
+    record says by then.
+    """
+    newest = one if one.is_newest else news.find_any(session, one.record_id)
+    if newest is None or one.acknowledged_at or newest.acknowledged_at:
+        return None
+    urgencies = news.urgencies(session, house.vault, [one, newest])
+    return newest if all(each is Urgency.CRITICAL for each in urgencies) else None
+
+
+def _is_late(session: Session, house: House, one: News, now: datetime) -> bool:
+    """Tell whether a version that was just filed replaces an alarm whose time is over."""
+    by = now - house.tenant.results.critical_within
+    older = news.unnoted_before(session, one, by)
+    return any(_waiting_as(session, house, each) for each in older)
 
 
 def _escalate(session: Session, house: House, one: News, now: datetime) -> None:

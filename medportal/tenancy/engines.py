@@ -32,10 +32,14 @@ def make_engine(url: str) -> Engine:
 
 
 def reading(engine: Engine) -> Engine:
-    """Return the same engine for transactions that only read."""
+    """Return the same engine for transactions that only read, and see one moment.
+
+    A row of the index, its document and the patient's key belong together: read one after the
+    other while keys change, they would be of different moments, and look damaged.
+    """
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{BEGIN: "DEFERRED"})
-    return engine.execution_options(postgresql_readonly=True)
+    return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:

@@ -159,8 +159,8 @@ class ResultsPolicy:
 class RetentionPolicy:
     """How many years records are kept by duty, counted from a patient's newest one.
 
-    ``backup_days`` is how long backups of data are kept: after an erasure, so long could
-    somebody who has an old backup and the keys of its time bring the records back.
+    ``backup_days`` is how long backups of keys are kept: so long after an erasure could somebody
+    who has the keys file of before, and a backup of data, however old, bring the records back.
     """
 
     years: int = 20

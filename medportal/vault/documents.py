@@ -187,6 +187,7 @@ class AfterCommit:
         self._store = store
         self._session = session
         self._waiting: list[str] = []
+        self._listening = False
 
     def put(self, doc_id: str, sealed: bytes) -> None:
         """Keep a document at once; see :class:`DocumentStore`."""
@@ -203,21 +204,28 @@ class AfterCommit:
     def remove(self, doc_ids: Iterable[str]) -> int:
         """Drop documents when the session commits; return how many at most."""
         wanted = list(dict.fromkeys(doc_ids))
-        if wanted and not self._waiting:
-            event.listen(self._session, "after_commit", self._committed, once=True)
-            event.listen(self._session, "after_rollback", self._rolled_back, once=True)
+        if wanted and not self._listening:
+            event.listen(self._session, "after_commit", self._committed)
+            # The end of a savepoint too: what it took back is then left for the sweep.
+            event.listen(self._session, "after_soft_rollback", self._rolled_back)
+            self._listening = True
         self._waiting += wanted
         return len(wanted)
 
-    def _committed(self, _session: Session) -> None:
+    def _committed(self, session: Session) -> None:
+        # The end of a savepoint is told as a commit too, and nothing is certain then.
+        if session.in_nested_transaction():
+            return
         waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
         try:
             self._store.remove(waiting)
         except DocumentsUnavailable as error:
             # The transaction stands. What nobody names any more, the next sweep removes.
             log.warning("documents-left-behind", count=len(waiting), problem=str(error.problem))
 
-    def _rolled_back(self, _session: Session) -> None:
+    def _rolled_back(self, _session: Session, _ended: object) -> None:
         self._waiting = []
 
 

@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from pymongo import IndexModel, MongoClient
@@ -45,6 +46,7 @@ from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
 from medportal.core.clock import Clock, utcnow
+from medportal.core.ids import is_id
 from medportal.tenancy.tenant import Documents
 from medportal.vault.documents import BATCH, Kept, in_batches, require_size
 from medportal.vault.errors import (
@@ -71,6 +73,7 @@ POOL = 20
 #: Bytes of one message of many documents; MongoDB takes 48 MB.
 MESSAGE = 16 * 1024 * 1024
 
+log = structlog.get_logger()
 _Row = dict[str, Any]
 _DUPLICATE = 11_000
 _SIGN_IN = frozenset({13, 18, 8_000})
@@ -153,12 +156,26 @@ class MongoDocumentStore:
         return removed
 
     def listing(self, after: str = "", limit: int = BATCH) -> list[Kept]:
-        """Return the documents behind the id ``after``, in the order of their ids."""
+        """Return the documents behind the id ``after``, in the order of their ids.
+
+        What somebody put there that is no document of ours is passed over, and noted.
+        """
         fields = {"created_at": 1, "set_aside_at": 1}
-        with named(self._client):
-            cursor = self._collection.find({"_id": {"$gt": after}}, fields)
-            rows = list(cursor.sort("_id", 1).limit(limit))
-        return [Kept(row["_id"], row["created_at"], row.get("set_aside_at")) for row in rows]
+        found: list[Kept] = []
+        odd = 0
+        # The server gives the rows a few at a time; a short answer would say that it was the last.
+        with named(self._client), self._collection.find({"_id": {"$gt": after}}, fields) as cursor:
+            for row in cursor.sort("_id", 1).batch_size(limit):
+                kept = _kept(row)
+                odd += kept is None
+                if kept is not None:
+                    found.append(kept)
+                if len(found) == limit:
+                    break
+        if odd:
+            # Nothing of it is written down: it is whatever somebody chose to put there.
+            log.warning("documents of another shape", count=odd)
+        return found
 
     def count(self) -> int:
         """Return about how many documents there are, from the collection's own count."""
@@ -202,6 +219,17 @@ class MongoDocumentStore:
             raise DocumentsUnavailable(StoreProblem.NOT_DURABLE) from None
         if found != sealed:
             raise DocumentConflict("another document has this id")
+
+
+def _kept(row: _Row) -> Kept | None:
+    """Return what a row says of a document; ``None`` unless it has the shape of one."""
+    doc_id, created_at = row.get("_id"), row.get("created_at")
+    set_aside_at = row.get("set_aside_at")
+    if not (isinstance(doc_id, str) and is_id(doc_id) and isinstance(created_at, datetime)):
+        return None
+    if not isinstance(set_aside_at, datetime | None):
+        return None
+    return Kept(doc_id, created_at, set_aside_at)
 
 
 def _messages(documents: Mapping[str, bytes]) -> Iterator[list[str]]:

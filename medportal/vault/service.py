@@ -12,7 +12,7 @@ Why nothing is lost while keys change under a serving portal:
   erasure, wait for that, and find what was sealed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -139,6 +139,36 @@ class Vault:
         key = self.patient_key(session, patient_id)
         return envelope.open_document(key, sealed, self._note_context(patient_id, purpose, note_id))
 
+    def open_notes(
+        self, session: Session, purpose: str, sealed: Sequence[tuple[str, str, bytes]]
+    ) -> list[bytes | VaultError]:
+        """Open notes of many patients, given as (patient, note, sealed bytes).
+
+        One query fetches all keys, and each is unwrapped once. What a note does not open for
+        stands in its place.
+        """
+        rows = store.find_patient_keys(session, (patient_id for patient_id, *_rest in sealed))
+        ring = self._keyring
+        keys = {
+            patient_id: _unwrapped(ring, patient_id, rows.get(patient_id))
+            for patient_id in {patient_id for patient_id, *_rest in sealed}
+        }
+        return [
+            self._opened_note(keys[patient_id], purpose, patient_id, note_id, each)
+            for patient_id, note_id, each in sealed
+        ]
+
+    def _opened_note(
+        self, key: bytes | VaultError, purpose: str, patient_id: str, note_id: str, sealed: bytes
+    ) -> bytes | VaultError:
+        if not isinstance(key, bytes):
+            return key
+        try:
+            context = self._note_context(patient_id, purpose, note_id)
+            return envelope.open_document(key, sealed, context)
+        except VaultError as error:
+            return error
+
     def _note_context(self, patient_id: str, purpose: str, note_id: str) -> dict[str, str | int]:
         return note_context(self.tenant_id, patient_id, purpose, note_id)
 
@@ -158,7 +188,7 @@ class Vault:
 
         Raises ``Tampered``, ``WrongKey`` or ``UnknownVersion``.
         """
-        version = int.from_bytes(sealed[:4], "big")
+        version = sealed_version(sealed)
         key = self._keyring.account_key(version)
         context = self._secret_context(purpose, owner, version)
         return envelope.open_(key, sealed[4:], context=context)
@@ -200,7 +230,7 @@ class Vault:
 
         Raises what :meth:`open_secret` does.
         """
-        if int.from_bytes(sealed[:4], "big") == self._keyring.current:
+        if sealed_version(sealed) == self._keyring.current:
             return None
         return self.seal_secret(purpose, owner, self.open_secret(purpose, owner, sealed))
 
@@ -275,6 +305,11 @@ class Rekeying:
         return envelope.seal_document(self._new, plaintext, context)
 
 
+def sealed_version(sealed: bytes) -> int:
+    """Return the version of the tenant key under which a secret of an account lies."""
+    return int.from_bytes(sealed[:4], "big")
+
+
 def _always(ring: TenantKeyring) -> Callable[[], TenantKeyring]:
     def same() -> TenantKeyring:
         return ring
@@ -294,6 +329,16 @@ def note_context(
 ) -> dict[str, str | int]:
     """Return what sealed words about a patient are bound to."""
     return {"tenant": tenant_id, "patient": patient_id, "purpose": purpose, "note": note_id}
+
+
+def _unwrapped(ring: TenantKeyring, patient_id: str, row: PatientKey | None) -> bytes | VaultError:
+    """Return a patient's key, or why there is none to open anything with."""
+    if row is None:
+        return PatientKeyMissing("this patient has no key")
+    try:
+        return ring.unwrap_patient_key(patient_id, _living(row))
+    except VaultError as error:
+        return error
 
 
 def _living(row: PatientKey) -> WrappedKey:

@@ -1,6 +1,6 @@
 """Queries of the vault."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -14,6 +14,8 @@ from medportal.vault.models import PatientKey
 
 #: The version of the tenant key that wraps a key which was destroyed before it was made.
 NO_VERSION = 0
+#: How many patients one query asks for.
+MANY = 500
 
 
 def insert_if_absent(session: Session, model: type[Base], values: Mapping[str, Any]) -> bool:
@@ -30,6 +32,18 @@ def find_patient_key(session: Session, patient_id: str) -> PatientKey | None:
     statement = select(PatientKey).where(PatientKey.patient_id == patient_id)
     # Rows are changed by compare-and-swap behind the identity map's back.
     return session.scalar(statement.execution_options(populate_existing=True))
+
+
+def find_patient_keys(session: Session, patient_ids: Iterable[str]) -> dict[str, PatientKey]:
+    """Return the rows of many patients as the database has them now, by patient."""
+    found: dict[str, PatientKey] = {}
+    wanted = sorted(set(patient_ids))
+    for at in range(0, len(wanted), MANY):
+        part = wanted[at : at + MANY]
+        statement = select(PatientKey).where(PatientKey.patient_id.in_(part))
+        rows = session.scalars(statement.execution_options(populate_existing=True))
+        found.update((row.patient_id, row) for row in rows)
+    return found
 
 
 def hold_patient_key(session: Session, patient_id: str) -> PatientKey | None:

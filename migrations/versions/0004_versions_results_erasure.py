@@ -103,22 +103,27 @@ def upgrade() -> None:
 
 
 def _add_what_a_version_says() -> None:
-    """Every record so far has one version, which says what the record says."""
+    """Every record so far has one version, which says what the record says.
+
+    The table of records is never made anew, which SQLite would have to do for more than another
+    column: its versions refer to it. So the default stays.
+    """
     with op.batch_alter_table("record", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column("status", sa.String(20), nullable=False, server_default="final")
         )
-    with op.batch_alter_table("record", schema=None) as batch_op:
-        batch_op.alter_column("status", existing_type=sa.String(20), server_default=None)
+        # Sealed with the next version: a migration has no keys.
+        batch_op.add_column(sa.Column("head", sa.LargeBinary(), nullable=True))
     with op.batch_alter_table("record_version", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("local_author_id", Id(length=32), nullable=True))
+        batch_op.add_column(sa.Column("local_signer_id", Id(length=32), nullable=True))
         batch_op.add_column(sa.Column("replaces", sa.LargeBinary(length=32), nullable=True))
         for name, kind in OF_A_VERSION:
             batch_op.add_column(sa.Column(name, kind, nullable=True))
-    for name in ("local_author_id", *(name for name, _kind in OF_A_VERSION)):
+    says = {"local_signer_id": "local_author_id", **{name: name for name, _kind in OF_A_VERSION}}
+    for name, source in says.items():
         op.execute(
             sa.text(
-                f"UPDATE record_version SET {name} = (SELECT record.{name} FROM record "  # noqa: S608
+                f"UPDATE record_version SET {name} = (SELECT record.{source} FROM record "  # noqa: S608
                 "WHERE record.id = record_version.record_id)"
             )
         )
@@ -132,9 +137,9 @@ def downgrade() -> None:
         for name, _kind in OF_A_VERSION:
             batch_op.drop_column(name)
         batch_op.drop_column("replaces")
-        batch_op.drop_column("local_author_id")
-    with op.batch_alter_table("record", schema=None) as batch_op:
-        batch_op.drop_column("status")
+        batch_op.drop_column("local_signer_id")
+    op.execute("ALTER TABLE record DROP COLUMN head")
+    op.execute("ALTER TABLE record DROP COLUMN status")
     with op.batch_alter_table("document", schema=None) as batch_op:
         batch_op.drop_column("set_aside_at")
     with op.batch_alter_table("erasure", schema=None) as batch_op:

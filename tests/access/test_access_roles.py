@@ -199,6 +199,25 @@ def test_a_patients_rule_lifts_a_role_no_higher_than_an_assignment_does(tenants,
         assert got == reading | UNASSIGNED[role]
 
 
+def test_who_takes_a_record_along_looks_after_the_patient_as_far_as_that_goes(tenants, now):
+    """Reading by glass, by a rule or as its author carries nothing out."""
+    hospital = tenants["hospital"]
+    glass = (GlassFacts("f" * 32, now, now + timedelta(hours=1), sensitive=True),)
+    allowed = (rule(now, Whom.PERSON, ME, what=What.RECORD, what_id=RECORD),)
+    blocked = (rule(now, Whom.PERSON, ME, Effect.BLOCK, What.RECORD, RECORD),)
+    for category in (Category.LABORATORY, Category.MENTAL_HEALTH):
+        for more in ({"glass": glass}, {"rules": allowed}, {"author": ME}):
+            got = answer(hospital, ["doctor"], now, category=category, **more)
+            assert P.RECORD_READ in got and P.RECORD_EXPORT not in got, (category, more)
+        got = answer(
+            hospital, ["doctor"], now, category=category, assigned=True, rules=blocked, glass=glass
+        )
+        assert P.RECORD_READ in got and P.RECORD_EXPORT not in got
+        assert P.RECORD_EXPORT in answer(
+            hospital, ["doctor"], now, category=category, assigned=True
+        )
+
+
 @pytest.mark.parametrize("role", sorted(set(ASSIGNED) - {"doctor", "nurse"}))
 def test_a_broken_glass_is_of_use_to_clinicians_alone(tenants, now, role):
     glass = (GlassFacts("f" * 32, now, now + timedelta(hours=1), sensitive=True),)

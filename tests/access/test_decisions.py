@@ -44,6 +44,7 @@ CLINICAL = frozenset(
         Permission.RECORD_LIST,
         Permission.RECORD_READ,
         Permission.RECORD_CREATE,
+        Permission.RECORD_EXPORT,
         Permission.PATIENT_ALERTS,
         Permission.PATIENT_VITALS,
     }
@@ -56,6 +57,7 @@ ASKED = (
     Permission.RECORD_LIST,
     Permission.RECORD_READ,
     Permission.RECORD_CREATE,
+    Permission.RECORD_EXPORT,
     Permission.RULES_MANAGE,
     Permission.GLASS_BREAK,
 )
@@ -344,6 +346,15 @@ def may_add(case: Case) -> bool:
     )
 
 
+def may_take_along(case: Case) -> bool:
+    """Taking a record along: the patient's side, and who looks after them, as far as that goes."""
+    ruled, opened = case.ruled, CARES[case.care][2] or case.ruled.names_record
+    mine = own(case, ruled.record_by_name)
+    if mine is not None:
+        return mine
+    return case.in_care and ruled.record is not BLOCK and (opened or not case.is_sensitive)
+
+
 def may_rule(case: Case) -> bool:
     return own(case, case.ruled.whole_by_name) or False
 
@@ -359,6 +370,7 @@ WANTED: dict[Permission, Callable[[Case], bool]] = {
     Permission.RECORD_LIST: may_list,
     Permission.RECORD_READ: may_read,
     Permission.RECORD_CREATE: may_add,
+    Permission.RECORD_EXPORT: may_take_along,
     Permission.RULES_MANAGE: may_rule,
     Permission.GLASS_BREAK: may_break,
 }
@@ -439,6 +451,13 @@ def a_block_stops_who_looks_after_the_patient(case: Case, decision: Decision) ->
     return not stopped or not decision.allows(Permission.RECORD_READ)
 
 
+def what_is_taken_along_can_be_read_by_care_alone(case: Case, decision: Decision) -> bool:
+    """Neither glass nor a rule nor having written it gives that, and none of them widens it."""
+    if not decision.allows(Permission.RECORD_EXPORT):
+        return True
+    return decision.allows(Permission.RECORD_READ) and (case.is_self or case.stands or case.in_care)
+
+
 def no_rule_stands_against_the_glass(case: Case, decision: Decision) -> bool:
     concerned = case.glass_open and case.exists and not case.is_self and not case.is_sensitive
     return not concerned or decision.allows(Permission.RECORD_READ)
@@ -502,6 +521,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     nobody_but_the_patient_makes_rules,
     a_sensitive_record_takes_the_second_step,
     a_block_stops_who_looks_after_the_patient,
+    what_is_taken_along_can_be_read_by_care_alone,
     no_rule_stands_against_the_glass,
     every_answer_has_reasons_of_its_own_kind,
     an_answer_rests_on_what_is_in_force,

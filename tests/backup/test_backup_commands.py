@@ -49,10 +49,17 @@ def test_an_operator_backs_up_checks_and_restores(site: Site, ini: Path) -> None
     assert [(row["part"], row["state"]) for row in found] == [("data", "whole"), ("keys", "whole")]
     place = site.elsewhere()
     words = ("backup", "restore", "hospital", "--data", made["data"], "--keys", made["keys"])
+    # Nobody forgets the erased without saying so.
+    for unsaid in ((), ("--ledger-of-the-backup", "--ledger", made["data"])):
+        refused = run(ini_of(place), *words, *unsaid, *opens)
+        assert (refused.exit_code, "which ledger of erasures" in refused.stderr) == (2, True)
+    words = (*words, "--ledger-of-the-backup")
     result = run(ini_of(place), *words, *opens)
     (done,) = rows(result)
     assert (done["documents"], done["erased_again"]) == (len(site.contents), 0)
     assert "audit accept-restore" in result.stderr
+    assert "After a restore" in result.stderr
+    assert (done["erasures_known"], done["cannot_be_opened"]) == (0, 0)
     assert place.contents() == site.contents
     again = run(ini_of(place), *words, *opens)
     assert again.exit_code == 2

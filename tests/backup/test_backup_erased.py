@@ -1,5 +1,6 @@
 """Erased patients stay erased, whichever backup is restored."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from backup_helpers import Site
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from medportal.audit.events import Action
+from medportal.audit.events import Action, Event
 from medportal.audit.models import AuditEvent
 from medportal.backup.errors import LedgerBehind
 from medportal.backup.restoring import Pair
@@ -81,7 +82,11 @@ def test_an_old_backup_with_the_ledger_of_the_lost_machine(
     with Session(place.engine) as session:
         assert session.scalars(select(Erasure.patient_id)).all() == [site.patient]
         told = select(AuditEvent).where(AuditEvent.action == str(Action.RESTORED))
-        assert session.scalars(told.where(AuditEvent.object == before.backup)).one()
+        row = session.scalars(told.where(AuditEvent.object == before.backup)).one()
+    said = Event.from_bytes(row.body).details
+    digest = hashlib.sha256(erased.read_bytes()).hexdigest()
+    assert (said["ledger"], said["ledger-lines"]) == (digest, 1)
+    assert said["ledger-from"] == "elsewhere"
 
 
 def test_old_data_with_a_keys_file_from_after_the_erasure(
@@ -111,8 +116,16 @@ def test_without_a_newer_ledger_the_old_backup_brings_the_patient_back(
     """What the docs warn of: the ledger, or a later keys file, is part of a restore."""
     assert erased.exists()
     place = site.elsewhere()
-    assert place.restore(before).erased == 0
+    done = place.restore(before)
+    assert (done.erased, done.lines, done.is_newer) == (0, 0, False)
     assert left(place.engine)[0] == 1
+    # The log tells for good which list of the erased counted.
+    with Session(place.engine) as session:
+        told = select(AuditEvent.body).where(AuditEvent.action == str(Action.RESTORED))
+        bodies = session.scalars(told.where(AuditEvent.object == before.backup)).all()
+    (said,) = [Event.from_bytes(body).details for body in bodies]
+    assert (said["ledger-from"], said["ledger-lines"]) == ("backup", 0)
+    assert said["ledger"] == hashlib.sha256(b"").hexdigest()
 
 
 def test_a_changed_ledger_stops_the_restore(

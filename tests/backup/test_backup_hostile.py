@@ -164,6 +164,7 @@ HOSTILE: dict[str, tuple[str, list[Frame]]] = {
     "file-above": (KEYS, [File("../../escape", 0o600, b"x")]),
     "file-aside": (KEYS, [File("pki/../../escape", 0o600, b"x")]),
     "file-absolute": (KEYS, [File("/tmp/escape", 0o600, b"x")]),
+    "file-with-a-nul": (KEYS, [File("pki/a\0b", 0o600, b"x")]),
     "file-elsewhere": (KEYS, [File("portal.sqlite", 0o600, b"x")]),
     "file-in-audit": (KEYS, [File("audit/last.head", 0o600, b"x")]),
     "file-with-a-mode": (KEYS, [File("pki/run", 0o4755, b"x")]),

@@ -1,6 +1,7 @@
 """Backup and restore of a whole institution: on each engine, and from one to the other."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,10 +21,11 @@ from medportal.backup.restoring import Pair
 from medportal.config import make_app
 from medportal.core.clock import utcnow
 from medportal.delivery.receipts import storage_epoch
-from medportal.identity.models import LoginSession
+from medportal.identity.models import LoginSession, Totp
 from medportal.ops.audit import verify_tenant_log
 from medportal.ops.backup import Lost, check
 from medportal.ops.pinned import pinned_head
+from medportal.ops.rotation import change_of, rotate
 from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.registry import Database
 
@@ -116,6 +118,26 @@ def test_events_since_the_backup_are_declared_lost_with_a_head_that_a_partner_ho
     # The head lies in what was declared lost: whole, and the finding that the head is excused.
     assert held.report.finding is None
     portal.registry.dispose()
+
+
+def test_a_later_keys_file_from_after_a_rotation_says_what_it_does_not_open(site: Site) -> None:
+    """Records open; what the older data keeps under the tenant key itself does not."""
+    doctor, keys = site.portal.person("doctor"), site.portal.keys("hospital")
+    with site.portal.session("hospital") as session, session.begin():
+        secret = keys.vault.seal_secret("totp", doctor, b"JBSWY3DPEHPK3PXP")
+        session.merge(Totp(person_id=doctor, sealed_secret=secret, confirmed_at=utcnow()))
+    try:
+        before = site.create()
+        tenant, database = keys.tenant, site.portal.registry.database("hospital")
+        rotate(change_of(site.settings, tenant, database, lambda _progress: None, timedelta(0)))
+        later = site.create()
+    finally:
+        with site.portal.session("hospital") as session, session.begin():
+            session.delete(session.get(Totp, doctor))
+    assert site.elsewhere().restore(before).shut == 0
+    place = site.elsewhere()
+    assert place.restore(before, pair=Pair(before.data, later.keys)).shut == 1
+    assert place.contents() == site.contents
 
 
 def test_a_backup_is_audited_before_it_is_there(

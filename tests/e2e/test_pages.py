@@ -1,12 +1,16 @@
 """Every page of the demonstration in a real browser: axe finds nothing, nothing runs over."""
 
+import secrets
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from e2e_helpers import sign_in
+from playwright.sync_api import expect
 
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # tenant, role, pages; "patient", "record" and "person" stand for the first link of a list,
-# "+" for a page below the present one and "-" for one beside it.
+# "+" for a page below the present one and "-" for one beside it, "~" for one below a record.
+MADE_HERE = ("/patients", "patient", "+?origin=hospital", "record")
 VISITS = (
     ("hospital", None, ("/sign-in", "/activate", "/help", "/privacy", "/accessibility")),
     ("hospital", None, ("/reset", "/reset/finish?link=gone", "/demonstration/mail")),
@@ -17,6 +21,16 @@ VISITS = (
     ("hospital", "patient", ("/", "+/rules", "-/rules/new", "-/access-log")),
     ("hospital", "doctor", ("/patients", "patient", "record", "new")),
     ("hospital", "doctor", ("/patients/find", "/patients", "patient", "+/support", "-/glass")),
+    ("hospital", "patient", ("/", "+/trends", "trend", "+/records/export", "/", "search")),
+    ("hospital", "doctor", ("/results", "/patients", "patient", "search")),
+    ("hospital", "doctor", ("/patients", "patient", "+/trends", "trend", "+/records/export")),
+    (
+        "hospital",
+        "doctor",
+        ("/patients", "patient", "+?category=laboratory", *MADE_HERE, "~/amend"),
+    ),
+    ("hospital", "doctor", (*MADE_HERE, "~/retract", "~/move", "~/versions", "~/versions/1")),
+    ("hospital", "ward_clerk", ("/held",)),
     ("hospital", "ward_clerk", ("/patients/register", "/patients/find", "/patients", "patient")),
     ("hospital", "ward_clerk", ("/patients", "patient", "+/code", "-/care")),
     ("hospital", "ward_clerk", ("/wards", "/patients", "patient", "+/admission", "-/support")),
@@ -24,6 +38,7 @@ VISITS = (
     ("hospital", "porter", ("/patients", "patient")),
     ("hospital", "clinical_assistant", ("/patients", "patient")),
     ("hospital", "privacy_officer", ("/audit", "/approvals", "/audit/find", "/audit/export")),
+    ("hospital", "privacy_officer", ("/erasures",)),
     ("hospital", "privacy_officer", ("/oversight/reviews", "/oversight/complaints")),
     ("hospital", "auditor", ("/audit", "/audit/proofs")),
     ("hospital", "admin", ("/deliveries", "/people/register", "/people/find", "/approvals")),
@@ -41,6 +56,14 @@ def go(page, url, where):
         # From /people/ID to /people/ID/suspend, from there to /people/ID/email.
         base = "/".join(page.url.split("/")[:5])
         page.goto(base + where[1:])
+    elif where[0] == "~":
+        page.goto("/".join(page.url.split("/")[:7]) + where[1:])
+    elif where == "trend":
+        page.locator("ul.trends a").first.click()
+    elif where == "search":
+        page.locator("#search summary").click()
+        page.locator("#words").fill("a")
+        page.locator("#search button[type=submit]").click()
     elif where == "person":
         page.locator("main table a").first.click()
     elif where == "new":
@@ -86,6 +109,31 @@ def test_a_form_with_nothing_filled_in_says_so_accessibly(demonstration, new_pag
     page.locator("form#form button[type=submit]").click()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_what_somebody_changed_meanwhile_is_shown_accessibly(demonstration, new_page, shots):
+    """A second save of one form's version: what the record says now stands above the form."""
+    page = new_page(width=390)
+    url = demonstration.url("hospital")
+    sign_in(page, url, demonstration.account("hospital", "doctor"))
+    for where in (*MADE_HERE, "~/amend"):
+        go(page, url, where)
+    other = page.context.new_page()
+    other.goto(page.url)
+    for each, words in ((other, "Measured again"), (page, "Measured a third time")):
+        each.locator("[name=notes]").fill(f"{words}, {secrets.token_hex(4)}")
+        each.locator("input[name=status]").first.check()
+        each.locator("[name=change_reason]").fill(words)
+        each.locator("#form button[type=submit]").click()
+        each.wait_for_load_state()
+    expect(page.locator("#now")).to_be_visible()
+    for where in ("", "~", "~/versions"):
+        if where:
+            go(page, url, where)
+        found = Axe().run(page)
+        assert found.violations_count == 0, (page.url, found.generate_report())
+        assert page.evaluate(WIDER) <= 0, f"{page.url} runs over"
+        page.screenshot(path=shots / f"changed-meanwhile-{where[2:]}.png", full_page=True)
 
 
 def test_the_first_visit_and_the_next_are_small(demonstration, new_page):

@@ -193,6 +193,75 @@ def test_a_withdrawn_key_signs_nothing_from_the_day_of_the_theft(tmp_path, hospi
     assert check(data, laboratory, hospital).is_right
 
 
+def test_the_time_in_a_list_of_nobody_known_counts_for_nothing(tmp_path, hospital):
+    """Whoever stole a key lists the forgery as taken in before the theft, under any name."""
+    laboratory = found(tmp_path / "laboratory", "laboratory")
+    stranger = found(tmp_path / "stranger", "stranger")
+    hour = timedelta(hours=1)
+    forged = copy_of(laboratory, laboratory_record(), signed_at=NOW + 3 * hour, taken_in=NOW + hour)
+    chain = laboratory.keys.signer(Purpose.RECORD).chain_der
+    authority.revoke(
+        laboratory.home / "pki",
+        x509.load_der_x509_certificate(chain[0]).serial_number,
+        ca_passphrase=laboratory.passphrases["ca"],
+        now=NOW + timedelta(days=2),
+        since=NOW + 2 * hour,
+    )
+    newest = Authority("laboratory", laboratory.keys.ca, laboratory.keys.crl_der)
+    unknown = verify(file_of(stranger, [forged]), [newest, hospital.trusted])
+    # Somebody signed it in the name of an institution whose key they do not have.
+    refused = verify(
+        file_of(replace(stranger, id="hospital"), [forged]), [newest, hospital.trusted]
+    )
+    for report in (unknown, refused):
+        assert report.listing.verdict is not Verdict.RIGHT
+        (one,) = report.records
+        assert (one.verdict, one.why) == (Verdict.SIGNER_REFUSED, "revoked")
+        assert not one.is_vouched
+    # Whom one trusts to say when they took it in is believed.
+    (one,) = verify(file_of(hospital, [forged]), [newest, hospital.trusted]).records
+    assert one.verdict is Verdict.RIGHT and one.is_vouched
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"timestamp": "2026-03-01T12:01:01Z"},
+        {"timestamp": ""},
+        {"timestamp": None},
+        {"meta": {"source": "urn:somebody:else"}},
+        {"total": number("1")},
+        {"identifier": {"system": "urn:another", "value": "f" * 32}},
+        {"identifier": {"system": "urn:medportal:export", "value": "f" * 32, "use": "old"}},
+        {"id": "x"},
+    ],
+    ids=range(8),
+)
+def test_what_a_file_says_of_itself_is_what_was_signed(file, hospital, laboratory, head):
+    def change(parsed):
+        parsed.update(head)
+        for name in [name for name, value in head.items() if value is None]:
+            del parsed[name]
+
+    if "total" in head:
+        # A number does not stand there: nothing but texts and objects is read.
+        with pytest.raises(UnreadableFile):
+            check(altered(file, change), hospital, laboratory)
+        return
+    report = check(altered(file, change), hospital, laboratory)
+    assert (report.listing.verdict, report.listing.why) == (Verdict.CHANGED, "head")
+    assert verdicts(report)[0] == ["right"] * 3
+    # Nor does a list of somebody unknown let it pass.
+    assert check(altered(file, change), laboratory).is_changed
+
+
+def test_a_second_list_of_entries_is_refused(file, hospital, laboratory):
+    """Other programs read one of the two alone."""
+    second = b'{"entry":[{"fullUrl":"urn:uuid:1","resource":{"resourceType":"Patient"}}],'
+    with pytest.raises(UnreadableFile, match="twice"):
+        check(second + file[1:], hospital, laboratory)
+
+
 def test_a_signature_from_after_the_certificate_is_refused(hospital, laboratory):
     late = NOW + timedelta(days=4_000)
     copy = copy_of(laboratory, laboratory_record(), signed_at=late, taken_in=late)

@@ -1,7 +1,7 @@
 """Corrections go where the record went, and both sides show the newest and keep every version."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -13,6 +13,7 @@ from test_jobs import deliver, inbox_row
 from version_helpers import amend, entered, events_about, retract, versions_of
 
 from medportal.core.clock import utcnow
+from medportal.delivery import inbox
 from medportal.delivery.inbox import Awaiting
 from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.states import DeliveryReason
@@ -22,7 +23,7 @@ from medportal.records import catalogue as catalogues
 from medportal.records import service
 from medportal.records.content import Quantity
 from medportal.records.fhir import read, to_fhir
-from medportal.records.models import Record
+from medportal.records.models import Record, RecordVersion
 
 MARKER = "Zyxomorph fever of the left knee"
 
@@ -106,7 +107,7 @@ def test_a_correction_whose_first_version_never_came_is_taken_and_marked(portal)
     assert [row.version for row in versions_of(portal, there)] == [1, 2]
 
 
-@pytest.mark.parametrize("order", [(0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (1, 0, 2)])
 def test_in_whatever_order_they_come_the_newest_counts(portal, order):
     path, parcels = chain(portal, "91", "92", "93")
     for position in order:
@@ -116,6 +117,57 @@ def test_in_whatever_order_they_come_the_newest_counts(portal, order):
     assert "93" in page and "91" not in page
     history = page_text(portal.signed_in("patient").get(f"{there}/versions"))
     assert "never arrived" not in history and history.count("What changed") == 2
+
+
+@pytest.mark.parametrize("held_first", [0, 2])
+def test_a_gap_waits_for_a_person_who_may_let_it_be(portal, held_first):
+    """A number far ahead would hide every correction that follows what is held."""
+    path, parcels = chain(portal, "81", "82", "83")
+    assert take_in(portal, parcels[held_first]).filed_at is not None
+    row = take_in(portal, parcels[2 - held_first])
+    assert (row.awaiting, row.reason) == (Awaiting.PERSON, DeliveryReason.ORIGINAL_MISSING)
+    there = at_the_hospital(portal, path)
+    assert len(versions_of(portal, there)) == 1
+    with portal.session("hospital") as session, session.begin():
+        inbox.approve(session, row.sender, row.tid, portal.person("patient"))
+    portal.jobs("hospital").turn(utcnow())
+    assert inbox_row(portal, row.tid).filed_at is not None
+    assert [version.version for version in versions_of(portal, there)] == [1, 3]
+    page = page_text(portal.signed_in("patient").get(there))
+    assert "83" in page and "The version before this one never arrived here." in page
+
+
+@pytest.mark.parametrize("gap", [900, 999_999_999])
+def test_a_version_far_ahead_waits_for_a_person(portal, gap):
+    path, parcels = chain(portal, "81", "82")
+    assert take_in(portal, parcels[0]).filed_at is not None
+    row = take_in(portal, fork(portal, path, "83", version=gap))
+    assert (row.awaiting, row.reason) == (Awaiting.PERSON, DeliveryReason.ORIGINAL_MISSING)
+    assert take_in(portal, parcels[1]).filed_at is not None
+
+
+@pytest.mark.parametrize("when", [date(9999, 12, 31), date(1869, 12, 31), date(1, 1, 1)])
+def test_a_time_that_cannot_be_is_not_filed(portal, when):
+    """It would stand above all others, and keep the patient's records from being erased."""
+    path, parcels = chain(portal, "81", "82")
+    unfit = fork(portal, path, "83", effective=when)
+    row = take_in(portal, unfit)
+    assert (row.awaiting, row.reason) == (Awaiting.PERSON, DeliveryReason.CONTENT_INVALID)
+    assert at_the_hospital(portal, path) is None
+    assert take_in(portal, parcels[0]).filed_at is not None
+
+
+def test_an_instant_a_little_ahead_is_a_clock_that_is(portal):
+    path, _parcels = chain(portal, "81", "82")
+    soon = utcnow().replace(microsecond=0) + timedelta(minutes=3)
+    assert take_in(portal, fork(portal, path, "83", effective=soon)).filed_at is not None
+
+
+def test_an_instant_of_tomorrow_is_not_filed(portal):
+    path, _parcels = chain(portal, "81", "82")
+    later = utcnow().replace(microsecond=0) + timedelta(hours=1)
+    row = take_in(portal, fork(portal, path, "83", effective=later))
+    assert (row.awaiting, row.reason) == (Awaiting.PERSON, DeliveryReason.CONTENT_INVALID)
 
 
 def test_a_second_version_of_another_first_is_not_filed(portal):
@@ -220,6 +272,32 @@ def test_a_partner_that_is_not_trusted_any_more_gets_no_correction_and_it_is_sai
         ).all()
     assert versions == [1]
     assert ("delivery-queued", "denied") in {e[:2] for e in portal.events("laboratory")}
+
+
+def test_a_correction_of_before_the_index_knew_of_versions_opens_and_is_told_as_signed(portal):
+    """The migration cannot look into what is sealed: it says "final", which none ever signed."""
+    path, parcels = chain(portal, "95", "96")
+    assert take_in(portal, parcels[1]).filed_at is not None
+    there = at_the_hospital(portal, path)
+    record_id = there.rsplit("/", 1)[1]
+    with portal.session("hospital") as session, session.begin():
+        record = session.get_one(Record, record_id)
+        record.head, record.status = None, "final"
+        version = session.get_one(RecordVersion, (record_id, 2))
+        version.status, version.replaces = "final", None
+    patient = portal.signed_in("patient")
+    for address in (there, f"{there}/versions", f"{there}/versions/2"):
+        page = page_text(patient.get(address))
+        assert "96" in page and "Corrected" in page
+        assert "The version before this one never arrived here." in page
+    timeline = patient.get(there.rpartition("/records/")[0])
+    (card,) = (li for li in timeline.html.select("li.record") if li.find("a", href=there))
+    assert "Cannot be trusted" not in card.get_text()
+    # The version before it comes after all.
+    assert take_in(portal, parcels[0]).filed_at is not None
+    assert "96" in page_text(patient.get(there)) and "95" in page_text(
+        patient.get(f"{there}/versions/1")
+    )
 
 
 def test_what_is_filed_of_a_correction_is_in_the_log(portal):

@@ -1,6 +1,7 @@
 """Results that were held back: whom they are about, trying again, and giving them up."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from admin_helpers import employ, events_of, every_event
@@ -146,7 +147,7 @@ def test_what_is_not_ours_is_deleted_here_and_the_receipt_stays(portal, parcel, 
     tid = hold(portal, parcel)
     turn(portal)
     page = clerk.get(path_of(tid))
-    assert "deleted here for good" in page.text
+    assert "deleted here for good after" in page.text
     bare = page.forms["not-ours"].submit(expect_errors=True)
     assert bare.status_int == 422 and row_of(portal, tid).sealed
     form = clerk.get(path_of(tid)).forms["not-ours"]
@@ -154,14 +155,62 @@ def test_what_is_not_ours_is_deleted_here_and_the_receipt_stays(portal, parcel, 
     answer = form.submit()
     assert answer.location.endswith("/held")
     row = row_of(portal, tid)
-    assert row.sealed is None and row.told is None and row.awaiting is None
+    assert row.sealed and row.told and row.awaiting == Awaiting.UNDOING
     assert row.outcome == Outcome.HELD_FOR_REVIEW and row.record_id is None
     (event,) = [e for e in events_of(portal, Action.HELD_DECIDED) if e.object == tid]
     assert event.details["decision"] == "not-ours" and event.reasons == ("no-such-thing",)
-    clerk.get(path_of(tid), status=404)
     # Pressed twice.
-    assert form.submit().location.endswith("/held")
-    assert len([e for e in events_of(portal, Action.HELD_DECIDED) if e.object == tid]) == 1
+    assert "A colleague has decided" in form.submit().follow().text
+    decided = [e.outcome for e in events_of(portal, Action.HELD_DECIDED) if e.object == tid]
+    assert decided == ["allowed", "denied"]
+    # After its time the content is gone, and the jobs did that by themselves.
+    portal.jobs("hospital").turn(utcnow() + timedelta(days=29))
+    assert row_of(portal, tid).sealed
+    portal.jobs("hospital").turn(utcnow() + timedelta(days=31))
+    row = row_of(portal, tid)
+    assert row.sealed is None and row.told is None and row.awaiting is None and row.filed_at
+    # The session ended with the month.
+    later = portal.signed_in("ward_clerk")
+    later.get(path_of(tid), status=404)
+    answer = later.post(path_of(tid), {"__formid__": "undo"})
+    assert answer.location.endswith("/held") and row_of(portal, tid).awaiting is None
+    assert path_of(tid) not in later.get("/held?declined=1").text
+
+
+def test_a_colleague_undoes_what_one_person_decided(portal, parcel, clerk):
+    rename(portal, NAME)
+    tid = hold(portal, parcel, patient=portal.person("patient"))
+    turn(portal)
+    form = clerk.get(path_of(tid)).forms["not-ours"]
+    form["reason"] = "wrong-data"
+    assert form.submit().status_int == 303
+    turn(portal)
+    assert row_of(portal, tid).record_id is None
+    colleague = employ(portal, "ward_clerk").signed_in()
+    assert path_of(tid) not in colleague.get("/held").text
+    page = (
+        colleague.get("/held")
+        .click("What was decided not to be ours")
+        .click(href=path_of(tid) + "$")
+    )
+    assert NAME in page.text and "again" not in page.forms and "not-ours" not in page.forms
+    undo = page.forms["undo"]
+    assert undo.submit().location.endswith("/held")
+    assert path_of(tid) in colleague.get("/held").text
+    # Pressed twice; tried on what was never declined.
+    assert "A colleague has decided" in undo.submit().follow().text
+    assert row_of(portal, tid).awaiting == Awaiting.PERSON and row_of(portal, tid).filed_at is None
+    colleague.get(path_of(tid)).forms["again"].submit()
+    turn(portal)
+    assert row_of(portal, tid).record_id
+    decided = [e for e in events_of(portal, Action.HELD_DECIDED) if e.object == tid]
+    told = [(e.details["decision"], e.outcome) for e in decided]
+    assert told == [
+        ("not-ours", "allowed"),
+        ("undo", "allowed"),
+        ("undo", "denied"),
+        ("again", "allowed"),
+    ]
 
 
 def test_two_who_decide_at_once_decide_once(portal, parcel):
@@ -293,3 +342,42 @@ def test_a_forgery_is_not_filed_by_whoever_says_try_again(portal, parcel, clerk)
     assert "do not rely on anything" in clerk.get(path_of(tid)).text
     with portal.session("hospital") as session:
         assert set(session.scalars(select(Record.id))) == before
+
+
+def test_further_ones_are_found_after_the_last_of_a_page_was_decided(
+    portal, parcel, clerk, monkeypatch
+):
+    monkeypatch.setattr("medportal.results.views.held.PAGE", 2)
+    mine = [hold(portal, parcel) for _item in range(3)]
+    page = clerk.get("/held")
+    while path_of(mine[0]) not in page.text and path_of(mine[1]) not in page.text:
+        page = page.click("Further ones")
+    last = page.html.select("li.card a")[-1]["href"].rpartition("/")[2]
+    further = page.click("Further ones")
+    turn(portal)
+    form = clerk.get(path_of(last)).forms["not-ours"]
+    form["reason"] = "wrong-data"
+    assert form.submit().status_int == 303
+    assert path_of(last) not in clerk.get("/held").text
+    again = page.click("Further ones")
+    assert page_text(again) == page_text(further)
+
+
+@pytest.mark.parametrize("number", ["99887755", "not a number"])
+def test_nobody_decides_about_who_has_their_name_and_birth_date(portal, parcel, number):
+    """A clerk about whom something came under a number that nobody has here."""
+    me = employ(portal, "ward_clerk")
+    with portal.session("hospital") as session:
+        person = session.get(Person, me.id)
+        mine = replace(parcel, number=number, name=person.name, birth=person.birth_date.isoformat())
+    tid, other = hold(portal, mine), hold(portal, replace(mine, birth="1901-01-01"))
+    turn(portal)
+    browser = me.signed_in()
+    assert "This is about yourself" in browser.get(path_of(tid)).text
+    fields = {"__formid__": "not-ours", "reason": "wrong-data"}
+    assert browser.post(path_of(tid), fields, expect_errors=True).status_int == 422
+    assert row_of(portal, tid).awaiting == Awaiting.PERSON
+    # Another person of the same name, as the date of birth says.
+    assert "This is about yourself" not in browser.get(path_of(other)).text
+    colleague = employ(portal, "ward_clerk", name="Carlota Another").signed_in()
+    assert "not-ours" in colleague.get(path_of(tid)).forms

@@ -14,6 +14,7 @@ from installation import Installation
 from sqlalchemy import LargeBinary, func, select, update
 
 from medportal.access.models import BrokenGlass, Complaint, PatientRule
+from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
 from medportal.delivery.models import Inbox
 from medportal.identity.models import Totp
@@ -362,7 +363,34 @@ def test_a_damaged_secret_of_an_account_keeps_the_old_tenant_key(portal, change,
     rotate(change())
 
 
-def test_a_document_that_was_changed_is_counted_and_not_made_right(portal, change, page):
+def test_a_patient_of_whom_something_does_not_open_keeps_the_key(portal, change, page):
+    """A store that answers wrongly for an hour costs nobody a record."""
+    before, record, version = opened(portal), page.rsplit("/", 1)[-1], ring_of(portal).current
+    with portal.session(HOSPITAL) as session, session.begin():
+        row = session.scalars(select(RecordVersion).where(RecordVersion.record_id == record)).one()
+        kept = session.scalars(select(Document).where(Document.id == row.document_id)).one()
+        whole = (kept.id, kept.sealed, kept.created_at)
+        session.delete(kept)
+        pins = set(session.scalars(select(RecordVersion.document_id)))
+        key = session.get(PatientKey, portal.person("patient")).wrapped
+    with pytest.raises(DoesNotOpen, match=r"^1 documents or notes of 1 patients do not open"):
+        rekey(change())
+    ring = ring_of(portal)
+    assert (ring.older, ring.distrusted) == ((version,), version)
+    with portal.session(HOSPITAL) as session, session.begin():
+        # Nothing of this patient was changed: neither the key nor what did open.
+        assert session.get(PatientKey, portal.person("patient")).wrapped == key
+        assert set(session.scalars(select(RecordVersion.document_id))) == pins
+        session.add(Document(id=whole[0], sealed=whole[1], created_at=whole[2]))
+    assert opened(portal) == before
+    done = rekey(change())
+    assert (done.damaged, ring_of(portal).older) == (0, ())
+    assert opened(portal) == before
+
+
+def test_a_document_that_was_changed_is_given_up_by_name_only_and_not_made_right(
+    portal, change, page
+):
     record = page.rsplit("/", 1)[-1]
     with portal.session(HOSPITAL) as session, session.begin():
         version = session.scalars(
@@ -376,14 +404,54 @@ def test_a_document_that_was_changed_is_counted_and_not_made_right(portal, chang
             update(Document).where(Document.id == version.document_id).values(sealed=other)
         )
         pinned = version.document_digest
-    done = rekey(change())
-    assert done.damaged == 1
+    with pytest.raises(DoesNotOpen):
+        rekey(change())
+    done = rekey(change(give_up_damaged=True))
+    assert (done.damaged, ring_of(portal).older) == (1, ())
     with portal.session(HOSPITAL) as session, session.begin():
         version = session.scalars(
             select(RecordVersion).where(RecordVersion.record_id == record)
         ).one()
         assert version.document_digest == pinned
         session.execute(RecordVersion.__table__.delete().where(RecordVersion.record_id == record))
+
+
+def test_old_documents_stay_for_as_long_as_a_request_may_last(portal, change, page):
+    """Whoever read the index just before finds the document that it names."""
+    time = [utcnow()]
+    with portal.session(HOSPITAL) as session:
+        old = set(session.scalars(select(RecordVersion.document_id)))
+    still: list[set[str]] = []
+
+    def wait(seconds: float) -> None:
+        with portal.session(HOSPITAL) as session:
+            still.append(set(session.scalars(select(Document.id).where(Document.id.in_(old)))))
+        time[0] += timedelta(seconds=seconds)
+
+    began = time[0]
+    rekey(change(clock=lambda: time[0], wait=wait, settle=timedelta(seconds=120), batch=1))
+    assert still and all(each == old for each in still)
+    assert time[0] - began >= timedelta(seconds=120)
+    with portal.session(HOSPITAL) as session:
+        assert session.scalars(select(Document.id).where(Document.id.in_(old))).all() == []
+
+
+def test_who_reads_sees_one_moment_while_keys_change(portal, change, page):
+    """Index, document and key of before, or of after: never one of each."""
+    patient, keys = portal.person("patient"), portal.keys(HOSPITAL)
+    with portal.registry.database(HOSPITAL).reader() as session:
+        row = session.scalars(
+            select(RecordVersion).where(RecordVersion.record_id == page.rsplit("/", 1)[-1])
+        ).one()
+        # A process that serves has the keyring of before in memory.
+        with portal.session(HOSPITAL) as other:
+            keys.vault.patient_key(other, patient)
+        rekey(change())
+        sealed = session.scalars(
+            select(Document.sealed).where(Document.id == row.document_id)
+        ).one()
+        opened_now = keys.vault.open_record(session, patient, row.record_id, 1, sealed)
+    assert b"38.4" in opened_now
 
 
 def test_people_read_and_write_meanwhile(portal, change, page):

@@ -11,7 +11,7 @@ from admin_helpers import do, employ, every_event
 from care_helpers import new_patient, put_in_charge
 from functional_helpers import page_text
 from installation import NUMBERS
-from sqlalchemy import select, update
+from sqlalchemy import Engine, event, select, update
 
 from medportal.access.care import assign_team, end_all
 from medportal.access.models import CareKind, PatientRule, WardTeamMember
@@ -27,6 +27,7 @@ from medportal.records import catalogue as catalogues
 from medportal.records import news
 from medportal.records.content import (
     ClinicalRecord,
+    Coded,
     Observation,
     Quantity,
     RecordKind,
@@ -39,9 +40,11 @@ from medportal.records.models_results import Result
 from medportal.records.service import category_of, sign_and_file
 from medportal.results import telling
 from medportal.vault.documents import SqlDocumentStore
+from medportal.vault.models import Document
 
 HOUR = timedelta(hours=1)
 CRITICAL, USUAL = "200", "75"
+POSITIVE, NEGATIVE = "positive", "negative"
 _numbers = count(81_000_001)
 
 
@@ -70,10 +73,15 @@ class Sick:
         return browser
 
     def file(self, rate=USUAL, *, author="0" * 32, category=None, at=None, day=3, **later):
-        """File a record with a heart rate, written here by somebody; return its path."""
+        """File a record with a heart rate, written here by somebody; return its path.
+
+        With ``at`` it was signed and filed now, and is news since then.
+        """
         catalogue, keys = catalogues.load(), self.portal.keys("hospital")
         rate_of = catalogue.by_key("heart-rate")
-        values = (Observation(rate_of.code, Quantity(Decimal(rate), rate_of.unit)),)
+        values = later.pop("values", None) or (
+            Observation(rate_of.code, Quantity(Decimal(rate), rate_of.unit)),
+        )
         kind = RecordKind.MEDICAL
         record = ClinicalRecord(
             id=later.pop("id", None) or new_id(),
@@ -99,9 +107,27 @@ class Sick:
                 catalogue,
                 patient_id=self.id,
                 destinations=(),
-                now=at or utcnow(),
+                now=utcnow(),
             )
+            this = (Result.record_id == record.id, Result.version == record.version)
+            session.execute(update(Result).where(*this).values(filed_at=at or utcnow()))
         return f"{self.path}/records/{record.id}"
+
+    def correct(self, path, rate, **how):
+        """File a second version of a record, by somebody else."""
+        record_id = path.rpartition("/")[2]
+        with self.portal.session("hospital") as session:
+            which = RecordVersion.record_id == record_id
+            first = session.scalars(select(RecordVersion.content_digest).where(which)).one()
+        return self.file(
+            rate,
+            id=record_id,
+            version=2,
+            status=RecordStatus.CORRECTED,
+            replaces=first.hex(),
+            change_reason="The cuff had slipped.",
+            **how,
+        )
 
     def mails(self, person=None):
         with self.portal.session("hospital") as session:
@@ -214,7 +240,8 @@ def test_the_list_pages_by_key_and_a_strangers_key_is_no_key(portal, sick):
     for key in (theirs, new_id(), "x", "' OR 1=1", "\u202e"):
         browser.get("/results", params={"after": key}, status=404)
     # The last one of the page was noted meanwhile: the next page begins in the same place.
-    assert note(browser.get(first.html.select("li.card a")[-1]["href"])).status_int == 303
+    last = browser.get(first.html.select("li.card a")[-1]["href"])
+    assert "Noted." in note(last).follow().text
     assert page_text(browser.get(second.request.path_qs)) == page_text(second)
 
 
@@ -378,20 +405,7 @@ def test_a_correction_is_news_again_and_what_it_corrects_is_none(portal, sick):
     path = sick.file(CRITICAL)
     browser = sick.doctor.signed_in()
     stale = browser.get(path)
-    with portal.session("hospital") as session:
-        first = session.scalars(
-            select(RecordVersion.content_digest).where(
-                RecordVersion.record_id == path.rpartition("/")[2]
-            )
-        ).one()
-    sick.file(
-        USUAL,
-        id=path.rpartition("/")[2],
-        version=2,
-        status=RecordStatus.CORRECTED,
-        replaces=first.hex(),
-        change_reason="The cuff had slipped.",
-    )
+    sick.correct(path, USUAL)
     (card,) = listed(browser)
     assert "Corrected" in card and "Critical" not in card
     answer = note(stale)
@@ -621,3 +635,208 @@ def test_every_record_that_is_written_is_news(portal):
         newest = session.scalars(select(Record.id).order_by(Record.created_at.desc())).first()
         assert session.get(Result, (newest, 1)) is not None
     assert NUMBERS["doctor"] not in every_event(portal, "hospital")
+
+
+# However many there are
+
+
+def test_a_critical_result_never_falls_off_the_list(portal, sick, monkeypatch):
+    """Hundreds of usual ones came after it: they are cut off, and it is not."""
+    monkeypatch.setattr("medportal.results.service.MOST", 3)
+    monkeypatch.setattr("medportal.results.service.BATCH", 2)
+    sick.file(CRITICAL, day=20, at=utcnow() - 9 * HOUR)
+    for day in (1, 2, 3):
+        sick.file(day=day, at=utcnow() - day * HOUR)
+    browser = sick.doctor.signed_in()
+    assert "More results wait" not in browser.get("/results").text
+    sick.file(day=4, at=utcnow() - 4 * HOUR)
+    cards = listed(browser)
+    days = [re.search(r"(\d+) February", card)[1] for card in cards]
+    assert days == ["20", "1", "2", "3"] and "!! Critical value" in cards[0]
+    assert "More results wait" in browser.get("/results").text
+
+
+def test_what_one_may_not_note_makes_no_list_partial(portal, sick, monkeypatch):
+    monkeypatch.setattr("medportal.results.service.MOST", 1)
+    nurse = employ(portal, "nurse")
+    put_in_charge(portal, sick.id, nurse.id)
+    sick.file(day=1, at=utcnow() - HOUR)
+    for _one in range(3):
+        sick.file(category=Category.MENTAL_HEALTH)
+    browser = nurse.signed_in()
+    assert len(listed(browser)) == 1
+    assert "More results wait" not in browser.get("/results").text
+
+
+def test_what_one_wrote_oneself_takes_no_place_on_the_list(portal, sick, monkeypatch):
+    monkeypatch.setattr("medportal.results.service.MOST", 2)
+    monkeypatch.setattr("medportal.results.service.BATCH", 2)
+    sick.file(day=7, at=utcnow() - HOUR)
+    for _one in range(5):
+        sick.file(author=sick.doctor.id)
+    browser = sick.doctor.signed_in()
+    page = browser.get("/results")
+    assert len(listed(browser)) == 1 and "More results wait" not in page.text
+    assert "New results (1)" in page.text and "New results (1)" in browser.get("/patients").text
+
+
+def test_a_long_list_asks_for_all_keys_at_once(portal, sick):
+    """Twelve results of four patients cost as many queries as two of the same."""
+    others = [Sick(portal) for _one in range(3)]
+    for other in others:
+        put_in_charge(portal, other.id, sick.doctor.id)
+    browser = sick.doctor.signed_in()
+    for each in (sick, *others):
+        each.file()
+    few = asked_for_keys(browser)
+    for each in (sick, *others):
+        each.file()
+        each.file(author=sick.doctor.id)
+    assert asked_for_keys(browser) == few
+
+
+def asked_for_keys(browser):
+    """Return how many queries for patients' keys the list took."""
+    statements = []
+
+    def hear(_connection, _cursor, statement, *_rest):
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        browser.get("/results")
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+    return sum(
+        statement.partition("FROM ")[2].startswith("patient_key") for statement in statements
+    )
+
+
+# Noting what one has read
+
+
+def test_nobody_notes_what_they_have_not_read(portal, sick):
+    path = sick.file(CRITICAL)
+    nurse = employ(portal, "nurse")
+    put_in_charge(portal, sick.id, nurse.id)
+    nurse.signed_in().get(path)
+    browser = sick.doctor.signed_in()
+    for _try in range(2):
+        answer = browser.post(f"{path}/acknowledge", {"version": "1"})
+        assert answer.location.endswith(path)
+        assert sick.result(path).acknowledged_at is None
+    denied = sick.events("result-acknowledged")
+    assert [(e.outcome, e.reasons) for e in denied] == [("denied", ("not-read",))] * 2
+    assert note(answer.follow()).location.endswith("/results")
+    assert sick.result(path).acknowledged_by == sick.doctor.id
+
+
+def test_having_read_an_older_version_is_not_having_read_the_newest(portal, sick):
+    path = sick.file(CRITICAL)
+    browser = sick.doctor.signed_in()
+    browser.get(path)
+    sick.correct(path, CRITICAL)
+    browser.get(f"{path}/versions/1")
+    answer = browser.post(f"{path}/acknowledge", {"version": "2"})
+    assert answer.location.endswith(path)
+    assert sick.result(path).acknowledged_at is None
+    assert note(answer.follow()).location.endswith("/results")
+
+
+def test_what_is_damaged_is_noted_and_seen_by_nobody(portal, sick):
+    path = sick.file(CRITICAL)
+    browser = sick.doctor.signed_in()
+    page = browser.get(path)
+    with portal.session("hospital") as session, session.begin():
+        which = RecordVersion.record_id == path.rpartition("/")[2]
+        document = session.scalars(select(RecordVersion.document_id).where(which)).one()
+        session.get(Document, document).sealed = b"something else"
+    answer = note(page)
+    shown = answer.follow()
+    assert "cannot be trusted" in shown.text
+    assert not any(str(f.action).endswith("/acknowledge") for f in shown.forms.values())
+    (failed,) = sick.events("result-acknowledged")
+    assert failed.outcome == "failed" and failed.details["damaged"] == "document-digest"
+    assert sick.result(path).acknowledged_at is None and len(listed(browser)) == 1
+    assert "cannot be trusted" in sick.browser().get(path).text
+    assert sick.result(path).seen_by_patient_at is None
+
+
+# Corrections and the clock
+
+
+def test_a_correction_starts_no_new_hour(portal, sick):
+    at = utcnow()
+    path = sick.file(CRITICAL, at=at - timedelta(minutes=61))
+    sick.correct(path, CRITICAL, at=at - timedelta(minutes=5))
+    escalate(portal, at)
+    assert sick.mails(sick.doctor.id) == ["result-waits"]
+    (event_,) = sick.events("result-escalated")
+    assert event_.details["version"] == 2
+
+
+def test_a_correction_that_comes_after_the_hour_reaches_the_team_at_once(portal, sick):
+    at = utcnow()
+    path = sick.file(CRITICAL, at=at - timedelta(minutes=90))
+    tell(portal, at - timedelta(minutes=89))
+    escalate(portal, at - timedelta(minutes=20))
+    sick.correct(path, CRITICAL, at=at)
+    tell(portal, at)
+    assert [e.details["version"] for e in sick.events("result-escalated")] == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["noted", "calm-before", "calm-after"])
+def test_a_correction_of_no_open_alarm_has_an_hour_of_its_own(portal, sick, what):
+    at = utcnow()
+    first = USUAL if what == "calm-before" else CRITICAL
+    path = sick.file(first, at=at - timedelta(minutes=61))
+    if what == "noted":
+        note(sick.doctor.signed_in().get(path))
+    sick.correct(path, USUAL if what == "calm-after" else CRITICAL, at=at - timedelta(minutes=5))
+    escalate(portal, at)
+    tell(portal, at)
+    assert sick.events("result-escalated") == []
+    escalate(portal, at + HOUR)
+    assert len(sick.events("result-escalated")) == (what != "calm-after")
+
+
+def test_a_colleagues_correction_is_news_to_who_wrote_the_record(portal, sick):
+    path = sick.file(author=sick.doctor.id)
+    browser = sick.doctor.signed_in()
+    assert listed(browser) == []
+    sick.correct(path, USUAL)
+    assert len(listed(browser)) == 1
+
+
+def test_the_patients_own_news_are_given_one_batch_after_the_other(portal, sick, monkeypatch):
+    monkeypatch.setattr(news, "_BATCH", 2)
+    paths = [sick.file(at=utcnow() - place * HOUR) for place in range(5)]
+    with portal.session("hospital") as session:
+        found = [one.record_id for one in news.unseen(session, sick.id)]
+    assert found == [path.rpartition("/")[2] for path in paths]
+
+
+@pytest.mark.parametrize("key", ["legionella-antigen", "malaria-antigen"])
+@pytest.mark.parametrize("answer", [POSITIVE, NEGATIVE])
+def test_an_answer_in_words_can_be_as_urgent_as_a_number(portal, sick, key, answer):
+    definition = catalogues.load().by_key(key)
+    assert (answer in definition.critical) == (answer == POSITIVE)
+    sick.file(values=(Observation(definition.code, Coded(answer)),))
+    (card,) = listed(sick.doctor.signed_in())
+    assert ("!! Critical value" in card) == (answer == POSITIVE)
+
+
+def test_where_there_is_more_the_next_batch_does_not_wait_for_the_next_time(portal, sick):
+    tell(portal)
+    paths = [sick.file() for _one in range(telling.BATCH + 3)]
+    jobs, now = portal.jobs("hospital"), utcnow()
+    assert jobs.turn(now)
+    assert sum(sick.result(path).told_at is not None for path in paths) == telling.BATCH
+    jobs.turn(now)
+    assert all(sick.result(path).told_at for path in paths)
+    # Now that there is no more, the step waits for its time.
+    late = sick.file()
+    jobs.turn(now)
+    assert sick.result(late).told_at is None
+    jobs.turn(now + timedelta(seconds=2))
+    assert sick.result(late).told_at

@@ -66,7 +66,7 @@ RECORDS = (
     "/patients/{patient}/records/{record}/amend",
     "/patients/{patient}/records/{record}/retract",
     "/patients/{patient}/records/{record}/move",
-    "/patients/{patient}/records/{record}/file.pdf",
+    "/patients/{patient}/records/{record}/file",
     "/patients/{patient}/records/export",
     "/patients/{patient}/erasure",
 )
@@ -256,6 +256,7 @@ DEEDS = {
     "/patients/{patient}/code": {"ward_clerk"},
     "/patients/{patient}/records/find": {"doctor", "nurse", "patient"},
     "/patients/{patient}/records/export": {"doctor", "patient"},
+    "/patients/{patient}/records/{record}/file": {"doctor", "patient"},
     "/patients/{patient}/records/{record}/amend": {"doctor", "nurse"},
     "/patients/{patient}/records/{record}/retract": {"doctor", "nurse"},
     "/patients/{patient}/records/{record}/move": {"doctor", "nurse"},

@@ -19,7 +19,7 @@ from medportal.records.content import (
     Sex,
     Subject,
 )
-from medportal.records.errors import AlreadyFiled, CorrectionUnfit
+from medportal.records.errors import AlreadyFiled, CorrectionUnfit, OriginalMissing
 from medportal.records.fhir import Reading, read, to_fhir
 from medportal.records.succession import Held, check_continues
 
@@ -110,7 +110,7 @@ def test_a_category_that_changed_is_told():
     assert found.part == "category"
 
 
-HELD = Held("d" * 32, "e" * 32, "medical", b"p" * 32, None, is_here=False)
+HELD = Held("d" * 32, "e" * 32, "medical", b"p" * 32, None, is_here=False, is_beside=True)
 SECOND = replace(
     RECORD, version=2, status=RecordStatus.CORRECTED, replaces=(b"p" * 32).hex(), change_reason="W"
 )
@@ -121,13 +121,20 @@ DIGEST = b"q" * 32
     "held",
     [
         HELD,
-        replace(HELD, before=None),
+        replace(HELD, before=None, is_beside=True),
         replace(HELD, replaced_after=DIGEST),
         replace(HELD, before=None, replaced_after=DIGEST),
     ],
 )
 def test_what_fits_on_both_sides_continues(held):
-    check_continues(held, SECOND, DIGEST, "e" * 32)
+    check_continues(held, SECOND, DIGEST, "e" * 32, may_leave_gap=False)
+
+
+def test_a_gap_is_taken_only_from_a_person():
+    alone = replace(HELD, before=None, is_beside=False)
+    with pytest.raises(OriginalMissing):
+        check_continues(alone, SECOND, DIGEST, "e" * 32, may_leave_gap=False)
+    check_continues(alone, SECOND, DIGEST, "e" * 32, may_leave_gap=True)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +149,10 @@ def test_what_fits_on_both_sides_continues(held):
 )
 def test_what_does_not_fit_is_named(held, record, patient, field):
     with pytest.raises(CorrectionUnfit) as caught:
-        check_continues(held, record, DIGEST, patient)
+        check_continues(held, record, DIGEST, patient, may_leave_gap=True)
     assert caught.value.field == field
 
 
 def test_a_version_that_is_here_is_not_filed_again():
     with pytest.raises(AlreadyFiled):
-        check_continues(replace(HELD, is_here=True), SECOND, DIGEST, "e" * 32)
+        check_continues(replace(HELD, is_here=True), SECOND, DIGEST, "e" * 32, may_leave_gap=True)

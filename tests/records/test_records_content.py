@@ -106,7 +106,7 @@ def test_a_name_is_one_line_and_a_note_may_be_many(
     ("version", "status", "replaces", "found"),
     [
         (0, RecordStatus.AMENDED, "ab" * 32, {("version", "malformed")}),
-        (2**31, RecordStatus.AMENDED, "ab" * 32, {("version", "malformed")}),
+        (1_000_000_000, RecordStatus.AMENDED, "ab" * 32, {("version", "malformed")}),
         (1, RecordStatus.FINAL, "ab" * 32, {("replaces", "not-a-successor")}),
         (1, RecordStatus.AMENDED, None, {("replaces", "not-a-successor")}),
         (2, RecordStatus.CORRECTED, None, {("replaces", "not-a-successor")}),

@@ -87,7 +87,7 @@ def records(draw: st.DrawFn) -> ClinicalRecord:
     later = [status for status in RecordStatus if status is not RecordStatus.FINAL]
     return ClinicalRecord(
         id=draw(ids),
-        version=1 if first else draw(st.integers(2, 2**31 - 1)),
+        version=1 if first else draw(st.integers(2, 999_999_999)),
         kind=draw(st.sampled_from(RecordKind)),
         category=draw(st.sampled_from(Category)),
         status=RecordStatus.FINAL if first else draw(st.sampled_from(later)),

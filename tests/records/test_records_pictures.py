@@ -183,3 +183,13 @@ def test_whatever_was_measured_is_drawn_within_the_picture(many):
                 assert 0 <= float(one.get(name)) <= most, (one.tag, one.attrib)
         assert float(one.get("width", "0")) >= 0 and float(one.get("height", "0")) >= 0
     assert not re.search(r"style=|on\w+=|nan|inf|e[+-]\d", text.casefold())
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 49), (1, 2026), (4, 9), (49, 51)])
+def test_years_long_ago_are_drawn_too(first, last):
+    """Whatever year a partner signed: months are counted from the first that a date can have."""
+    days = [date(year, 1, 1).toordinal() - DAY for year in (first, last)]
+    tree = drawn([point(day, "140") for day in days])
+    assert len(found(tree, "trend__mark")) == 2
+    labels = [one.text for one in found(tree, "trend__label")]
+    assert any(re.match(r"Jan \d", each) for each in labels)

@@ -107,3 +107,14 @@ def test_values_of_one_day_keep_the_order_of_their_records():
 def test_keys_are_codes_of_loinc():
     assert is_key(SODIUM)
     assert not is_key("2951-3") and not is_key("sodium") and not is_key("")
+
+
+def test_a_pressure_of_which_one_part_was_repeated_is_a_trend():
+    high, low = "8480-6", "8462-4"
+    both = (seen("120", code=PRESSURE, part=high), seen("80", code=PRESSURE, part=low))
+    alone = seen("85", code=PRESSURE, part=low)
+    records = [source(date(2026, 1, 1), *both), source(date(2026, 1, 2), alone)]
+    (one,) = series_of(records)
+    assert [len(line.points) for line in one.lines] == [1, 2]
+    assert [str(point.number) for point in one.points] == ["80", "85"]
+    assert series_of(records[:1]) == []

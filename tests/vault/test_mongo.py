@@ -12,6 +12,7 @@ import pytest
 from bson.binary import Binary
 from mongo_server import MongoServer
 from pymongo import MongoClient
+from structlog.testing import capture_logs
 
 from medportal.core.ids import new_id
 from medportal.tenancy.tenant import Documents
@@ -23,6 +24,7 @@ from medportal.vault.errors import (
     Tampered,
 )
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOT_PRIMARY, SHUTTING_DOWN, OUT_OF_DISK, W_TIMEOUT = 10107, 91, 14031, 64
 
 
@@ -218,6 +220,40 @@ def test_what_is_no_document_is_not_given_out(
         store(database).get(doc_id)
     assert store(database).get_many([doc_id]) == {}
     assert store(database).remove([doc_id]) == 1
+
+
+ODD_ROWS: list[dict[str, Any]] = [
+    {"sealed": b"x"},
+    {"sealed": b"x", "created_at": "yesterday"},
+    {"sealed": b"x", "created_at": NOW, "set_aside_at": "never"},
+    {"_id": "zz", "sealed": b"x", "created_at": NOW},
+    {"_id": "0" * 31 + "G", "sealed": b"x", "created_at": NOW},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS, ids=["bare", "text", "mark", "id", "letter"])
+def test_what_has_another_shape_stops_no_listing(
+    mongodb: MongoServer, database: Documents, odd: dict[str, Any]
+) -> None:
+    """It is passed over and counted; what stands behind it is listed all the same."""
+    ids = sorted(new_id() for _one in range(3))
+    for doc_id in ids:
+        store(database).put(doc_id, b"sealed")
+    row = {"_id": new_id(), **odd}
+    with mongodb.administrator() as client:
+        collection = raw(mongodb, database, client)
+        collection.with_options().database.command(
+            "insert", mongo.DOCUMENTS, documents=[row], bypassDocumentValidation=True
+        )
+        with capture_logs() as logs:
+            found = [kept.id for kept in store(database).listing("", 100_000)]
+        paged: list[str] = []
+        while part := store(database).listing(paged[-1] if paged else "", 1):
+            paged += [kept.id for kept in part]
+        collection.delete_many({"_id": row["_id"]})
+    assert paged == found
+    assert row["_id"] not in found and [each for each in found if each in ids] == ids
+    assert [(one["event"], one["count"]) for one in logs] == [("documents of another shape", 1)]
 
 
 # A server that is gone, slow, full, failing over.

@@ -24,6 +24,7 @@ STATE_WORDS = {
 AWAITING_WORDS = {
     Awaiting.INTAKE: _("Received, being filed"),
     Awaiting.PERSON: _("Received, held for review"),
+    Awaiting.UNDOING: _("Received, decided not to be ours"),
 }
 
 

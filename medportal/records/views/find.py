@@ -8,9 +8,11 @@ from pyramid.view import view_config
 
 from medportal.access.resources import PatientContext
 from medportal.core.permissions import Permission
+from medportal.patients import service as patients
 from medportal.records import timeline
 from medportal.records.glance import words_of
 from medportal.records.views.patient import NARROWING, narrow_form
+from medportal.records.views.subjects import scheme_of
 from medportal.web.i18n import _
 from medportal.web.limits import posted_text
 
@@ -48,6 +50,7 @@ def find(context: PatientContext, request: Request) -> Any:
     return {
         "patient_id": context.patient_id,
         "is_self": context.patient.is_self,
+        "patient": patients.details(request.db, context.patient_id, scheme_of(request)),
         "cards": timeline.cards_of(context, request, page.looked),
         "page": page,
         "problem": problem,

@@ -7,6 +7,7 @@ from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 
 from medportal.access.resources import RecordContext
+from medportal.access.standing import is_standing
 from medportal.audit.events import Action, Outcome
 from medportal.core.permissions import Permission
 from medportal.delivery import outbox
@@ -65,6 +66,19 @@ def mendable(context: RecordContext, request: Request) -> store.IndexEntry:
     if entry.is_taken_back:
         raise NotAmendable("taken-back")
     return entry
+
+
+def may_move(context: RecordContext) -> bool:
+    """Tell whether somebody may take the record to another person, as far as this one goes.
+
+    They may enter records, and what lets them read and amend this one lasts: what an hour of
+    emergency access opened, or a rule of the patient, is not carried away.
+    """
+    ways = (Permission.RECORD_READ, Permission.RECORD_AMEND)
+    lasts = all(
+        context.decision.allows(way) and is_standing(context.decision.because[way]) for way in ways
+    )
+    return lasts and Permission.RECORD_CREATE in context.facts().held
 
 
 def place_of(context: RecordContext, request: Request) -> str:

@@ -11,6 +11,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from medportal.access.resources import PatientContext, RecordContext
+from medportal.access.standing import is_standing
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission, Reach
@@ -58,15 +59,18 @@ def move_record(context: RecordContext, request: Request) -> Any:
 
 
 def _page(context: RecordContext, request: Request) -> Any:
-    sent_twice = _made_already(request)
+    if not mending.may_move(context):
+        raise HTTPNotFound()
+    sent_twice = _made_already(context, request)
     if sent_twice is not None:
         return sent_twice
     entry = mending.mendable(context, request)
-    if Permission.RECORD_CREATE not in context.facts().held:
-        raise HTTPNotFound()
     page = {**mending.about(context, request, entry), "right": None}
     request.audit(Action.PATIENT_VIEWED, **_without_object(context))
-    if request.method == "POST" and _confirm_form(request, "", entry.version).is_submitted:
+    if (
+        request.method == "POST"
+        and _confirm_form(request, "", entry.version, page["place"]).is_submitted
+    ):
         return _confirmed(context, request, entry, page)
     form = _find_form(request, page["place"])
     page["form"] = form
@@ -89,10 +93,17 @@ def _find_form(request: Request, back: str) -> Form:
     )
 
 
-def _confirm_form(request: Request, right: str, version: int) -> Form:
+def _confirm_form(request: Request, right: str, version: int, back: str) -> Form:
     schema = move_schema(right, version)
     words = _("Move the record to this person")
-    return make_form(request, schema, submit=words, form_id="confirm", danger=True)
+    return make_form(
+        request,
+        schema,
+        submit=words,
+        form_id="confirm",
+        secondary=[(back, _("Leave it as it is"))],
+        danger=True,
+    )
 
 
 def _without_object(context: RecordContext) -> Page:
@@ -121,15 +132,17 @@ def _found(context: RecordContext, request: Request, form: Form, typed: str, pag
             finding.note_miss(request.db, me, request.now)
         form.fail("number", NOBODY)
         return page
-    confirm = _confirm_form(request, target.patient_id, page["entry"].version)
+    confirm = _confirm_form(request, target.patient_id, page["entry"].version, page["place"])
     return _both(request, target, confirm, page)
 
 
 def _other(context: RecordContext, patient_id: str) -> PatientContext | None:
-    """Return another patient, if whoever asks may enter records for them."""
+    """Return another patient, if whoever asks may enter records for them, and not for an hour."""
     others: Any = context.patient_context.__parent__
     target: PatientContext = others[patient_id]
-    return target if target.decision.allows(Permission.RECORD_CREATE) else None
+    may = target.decision.allows(Permission.RECORD_CREATE)
+    lasts = is_standing(target.decision.because[Permission.RECORD_CREATE])
+    return target if may and lasts else None
 
 
 def _both(request: Request, target: PatientContext, form: Form, page: Page) -> Page:
@@ -142,7 +155,7 @@ def _both(request: Request, target: PatientContext, form: Form, page: Page) -> P
 def _confirmed(
     context: RecordContext, request: Request, entry: store.IndexEntry, page: Page
 ) -> Any:
-    form = _confirm_form(request, "", entry.version)
+    form = _confirm_form(request, "", entry.version, page["place"])
     right = request.POST.get("right", "")
     target = _other(context, right) if isinstance(right, str) and is_id(right) else None
     if target is None:
@@ -193,12 +206,17 @@ def _address(request: Request, patient_id: str, record_id: str) -> str:
     return str(request.route_path("record", patient=patient_id, record=record_id))
 
 
-def _made_already(request: Request) -> HTTPSeeOther | None:
-    """Return the way to what this form made, if it came twice: one record."""
+def _made_already(context: RecordContext, request: Request) -> HTTPSeeOther | None:
+    """Return the way to what this form made, if it came twice: one record.
+
+    Of somebody for whom one enters no records, nothing is looked for.
+    """
     ids = [request.POST.get(name, "") for name in ("right", RECORD_ID)]
     if not all(isinstance(each, str) and is_id(each) for each in ids):
         return None
     right, record_id = ids
+    if _other(context, right) is None:
+        return None
     made = store.find(request.db, right, record_id)
     return None if made is None else HTTPSeeOther(_address(request, right, record_id))
 

@@ -14,6 +14,7 @@ from medportal.records import catalogue as catalogues
 from medportal.records import service, store
 from medportal.records.errors import RecordDamaged
 from medportal.records.presentation import CATEGORY_WORDS, STATUSES, institution_name, rows_of
+from medportal.records.views import mending
 from medportal.records.views.deliveries import deliveries_of
 from medportal.records.views.noting import noting_of
 from medportal.web.i18n import _
@@ -43,7 +44,6 @@ def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
         "tag": STATUSES.get(entry.status),
         "follows_nothing": _follows_nothing(context, request, entry),
         "mending": _ways_to_mend(context, request, entry),
-        "noting": noting_of(context, request, entry.version),
     }
     grant = context.grant(Permission.RECORD_READ)
     try:
@@ -55,15 +55,21 @@ def record_page(context: RecordContext, request: Request) -> dict[str, Any]:
             **context.why(Permission.RECORD_READ),
             details={"damaged": error.code},
         )
-        return {**page, "opened": None, "rows": []}
-    request.audit(Action.RECORD_READ, **context.why(Permission.RECORD_READ))
+        noting = noting_of(context, request, entry.version, is_shown=False)
+        return {**page, "opened": None, "rows": [], "noting": noting}
+    # Whoever notes that they have seen a version must have read this one.
+    details = {"version": entry.version}
+    request.audit(Action.RECORD_READ, **context.why(Permission.RECORD_READ), details=details)
     rows = rows_of(request, opened.reading, catalogues.load())
-    return {**page, "opened": opened, "rows": rows}
+    noting = noting_of(context, request, entry.version, is_shown=True)
+    # What was signed tells how it stands; the index did not always know.
+    tag = STATUSES.get(opened.reading.record.status)
+    return {**page, "opened": opened, "rows": rows, "noting": noting, "tag": tag}
 
 
 def _follows_nothing(context: RecordContext, request: Request, entry: store.IndexEntry) -> bool:
     """Tell whether the version before this one never came."""
-    if entry.replaces is None:
+    if entry.version == 1:
         return False
     before = entry.version - 1
     return store.find_version(request.db, context.patient_id, entry.id, before) is None
@@ -80,7 +86,7 @@ def _ways_to_mend(
         (_("Correct it, or add to it"), "record-amend"),
         (_("Take it back"), "record-retract"),
     ]
-    if Permission.RECORD_CREATE in context.facts().held:
+    if mending.may_move(context):
         ways.append((_("It belongs to another person"), "record-move"))
     where = {"patient": context.patient_id, "record": entry.id}
     return [(words, request.route_path(route, **where)) for words, route in ways]

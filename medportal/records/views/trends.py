@@ -14,13 +14,15 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from medportal.access.resources import PatientContext
-from medportal.audit.events import Action
 from medportal.core.permissions import Permission
+from medportal.identity.names import folded
+from medportal.patients import service as patients
 from medportal.records import timeline
 from medportal.records.interpret import Interpretation
-from medportal.records.pictures import Curve, Words, picture, small_picture
+from medportal.records.pictures import CRITICAL, PHONE_WIDTH, Curve, Words, picture, small_picture
 from medportal.records.presentation import INTERPRETATIONS, institution_name
 from medportal.records.trends import Line, Point, Series, Source, is_key, series_of
+from medportal.records.views.subjects import scheme_of
 from medportal.web.i18n import (
     FORMATS,
     _,
@@ -55,7 +57,7 @@ def trends(context: PatientContext, request: Request) -> dict[str, Any]:
     """Show every repeated measurement: its name, its newest value, the shape of its course."""
     found = _gathered(context, request)
     rows = sorted((_row(request, one) for one in found.series), key=lambda row: row["order"])
-    return {**_about(context, found), "rows": rows}
+    return {**_about(context, request, found), "rows": rows}
 
 
 @view_config(
@@ -77,7 +79,7 @@ def trend(context: PatientContext, request: Request) -> dict[str, Any]:
     names = {p.origin for one in series for line in one.lines for p in line.points}
     origins = {each: institution_name(request, each) for each in names}
     return {
-        **_about(context, found),
+        **_about(context, request, found),
         "name": _name(request, series[0]),
         "charts": [
             _chart(context, request, one, f"trend-{place}", origins)
@@ -86,10 +88,11 @@ def trend(context: PatientContext, request: Request) -> dict[str, Any]:
     }
 
 
-def _about(context: PatientContext, found: _Gathered) -> dict[str, Any]:
+def _about(context: PatientContext, request: Request, found: _Gathered) -> dict[str, Any]:
     return {
         "patient_id": context.patient_id,
         "is_self": context.patient.is_self,
+        "patient": patients.details(request.db, context.patient_id, scheme_of(request)),
         "opened": found.opened,
         "damaged": found.damaged,
         "is_more": found.is_more,
@@ -108,11 +111,10 @@ def _gathered(context: PatientContext, request: Request) -> _Gathered:
                 damaged += 1
             elif one.seen.values:
                 sources.append(Source(one.entry.id, one.entry.origin, one.seen))
-    request.audit(
-        Action.RECORDS_LISTED,
-        **context.why(Permission.RECORD_LIST),
-        details={"count": opened, "damaged": damaged, "part": "trends"},
-    )
+        # An event holds the names of one batch: each record whose values were seen has its own.
+        timeline.note_listed(context, request, [entry for entry, _decision in batch], part="trends")
+    if not opened:
+        timeline.note_listed(context, request, [], part="trends")
     return _Gathered(series_of(sources), opened, damaged, next(rows, None) is not None)
 
 
@@ -120,8 +122,8 @@ def _row(request: Request, series: Series) -> dict[str, Any]:
     newest = [line.points[-1] for line in series.lines]
     worst = _tag(request, newest)
     return {
-        # What is outside its range now comes first, then by name.
-        "order": (all(one.meaning in USUAL for one in newest), _name(request, series).casefold()),
+        # What is critical now comes first, then what is outside its range, then by name.
+        "order": (_urgency(newest), folded(_name(request, series))),
         "key": series.key,
         "name": _name(request, series),
         "unit": series.unit_text,
@@ -131,6 +133,12 @@ def _row(request: Request, series: Series) -> dict[str, Any]:
         "count": len(series.points),
         "picture": Markup(small_picture([Curve(line.points) for line in series.lines])),
     }
+
+
+def _urgency(newest: Sequence[Point]) -> int:
+    if any(one.meaning in CRITICAL for one in newest):
+        return 0
+    return 2 if all(one.meaning in USUAL for one in newest) else 1
 
 
 def _chart(
@@ -157,6 +165,8 @@ def _chart(
         "description": words.description,
         "lines": [_line_name(request, line) for line in series.lines],
         "picture": Markup(picture(curves, words, place)),
+        # The same for a phone, where the wide one's letters would be too small to read.
+        "narrow": Markup(picture(curves, words, f"{place}-narrow", PHONE_WIDTH)),
         "has_band": any(p.low is not None or p.high is not None for c in curves for p in c.points),
         "rows": list(_table(context, request, series, origins)),
     }

@@ -9,11 +9,14 @@ from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from medportal.access.decisions import Decision
 from medportal.access.grants import mint
 from medportal.access.resources import RecordContext, why_of
+from medportal.access.standing import is_standing
 from medportal.audit.events import Action, Outcome
 from medportal.core.obligations import Obligation
 from medportal.core.permissions import Permission
+from medportal.core.reasons import Reason
 from medportal.patients import service as patients
 from medportal.records import catalogue as catalogues
 from medportal.records import service, store
@@ -79,10 +82,13 @@ def versions_page(context: RecordContext, request: Request) -> dict[str, Any]:
     renderer="medportal.records:templates/version.pt",
 )
 def version_page(context: RecordContext, request: Request) -> dict[str, Any]:
-    """Show one version as it was, and what it changed; decided about from what it says itself."""
+    """Show one version as it was, and what it changed.
+
+    Decided about from what it says itself and from what the record says now.
+    """
     version = int(request.matchdict["version"])
     entry = store.find_version(request.db, context.patient_id, context.record_id, version)
-    if entry is None:
+    if entry is None or _is_shut(context.decision, entry):
         raise HTTPNotFound()
     context.grant(Permission.RECORD_READ)
     opened = {version: _opened(context, request, entry)}
@@ -125,7 +131,17 @@ def _readable(
 def _may_list(context: RecordContext, entry: store.IndexEntry) -> bool:
     decision = context.patient_context.record_decision(store.facts_of(entry))
     asks_first = decision.demands(Permission.RECORD_READ, Obligation.CONFIRM_FIRST)
-    return decision.allows(Permission.RECORD_READ) and not asks_first
+    return decision.allows(Permission.RECORD_READ) and not (asks_first or _is_shut(decision, entry))
+
+
+def _is_shut(decision: Decision, entry: store.IndexEntry) -> bool:
+    """Tell whether a version is what a record said before it was taken back, shut for the asker.
+
+    It may have been about somebody else, of whom the patient and those who stand for them shall
+    not read. It stays open to its author, and to those who look after the patient.
+    """
+    because = decision.because[Permission.RECORD_READ]
+    return entry.is_taken_back_since and not (Reason.AUTHOR in because or is_standing(because))
 
 
 def _before(request: Request) -> int | None:
@@ -180,6 +196,8 @@ def _told(
     if this is not None and before is not None:
         found = changes(before.reading, this.reading)
         changed = change_rows(request, found, catalogues.load(), this.reading)
-    is_later = entry.replaces is not None
+    is_later = entry.version > 1
     never_came = is_later and _version(context, request, entry.version - 1) is None
-    return Told(entry, STATUSES.get(entry.status), this, changed, never_came)
+    # What was signed tells how it stands; the index did not always know.
+    status = this.reading.record.status if this else entry.status
+    return Told(entry, STATUSES.get(status), this, changed, never_came)

@@ -1,7 +1,7 @@
 """Results that were held back: what waits for a person, one of them, deciding about it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import colander
@@ -9,11 +9,20 @@ from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from medportal.access.resources import root_of
 from medportal.audit.events import Action, Outcome
 from medportal.core.ids import is_id
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
-from medportal.delivery.held import PAGE, HeldItem, find_held, held_items, was_held
+from medportal.delivery.held import (
+    PAGE,
+    HeldItem,
+    find_held,
+    held_items,
+    place_of,
+    was_held,
+)
+from medportal.delivery.inbox import Awaiting
 from medportal.identity.fresh import require_fresh
 from medportal.records.presentation import institution_name
 from medportal.results import held
@@ -22,7 +31,7 @@ from medportal.results.held import Compared
 from medportal.results.words import HELD_OTHERWISE, HELD_WORDS, NOT_OURS_WORDS
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form, radios
-from medportal.web.i18n import _
+from medportal.web.i18n import _, format_date
 
 REFUSALS = {
     "about-you": _("This is about yourself: a colleague decides about it."),
@@ -34,7 +43,12 @@ REFUSED_AS = {
     "nobody-here": Reason.NO_SUCH_THING,
     "decided-already": Reason.NOTHING_NEW,
 }
-AGAIN, NOT_OURS = "again", "not-ours"
+AGAIN, NOT_OURS, UNDO = "again", "not-ours", "undo"
+DONE = {
+    AGAIN: _("It is being tried again. If it does not fit yet, it is back here in a moment."),
+    NOT_OURS: _("It is off the list, and is deleted here later. Tell the sender, who has it."),
+    UNDO: _("It waits for a decision again."),
+}
 
 
 @view_config(
@@ -44,8 +58,17 @@ AGAIN, NOT_OURS = "again", "not-ours"
     renderer="medportal.results:templates/held.pt",
 )
 def held_list(request: Request) -> dict[str, Any]:
-    """List what waits for a person, the longest waiting first; nobody is named here."""
-    found = held_items(request.db, after=_cursor(request), limit=PAGE + 1)
+    """List what waits for a person, the longest waiting first; nobody is named here.
+
+    On a list of its own, what was declined a short while ago.
+    """
+    is_declined = "declined" in request.GET
+    found = held_items(
+        request.db,
+        after=_cursor(request),
+        limit=PAGE + 1,
+        awaiting=Awaiting.UNDOING if is_declined else Awaiting.PERSON,
+    )
     page, more = found[:PAGE], len(found) > PAGE
     request.audit(Action.HELD_VIEWED, details={"count": len(page)})
     return {
@@ -54,23 +77,31 @@ def held_list(request: Request) -> dict[str, Any]:
                 "path": request.route_path("held-one", sender=item.sender, tid=item.tid),
                 "sender": institution_name(request, item.sender),
                 "received_at": item.received_at,
+                "declined_at": item.declined_at,
                 "why": HELD_WORDS.get(item.reason, HELD_OTHERWISE),
             }
             for item in page
         ],
+        "is_declined": is_declined,
+        "days": held.UNDONE_WITHIN.days,
         "is_first": "after" not in request.GET,
         "next": f"{page[-1].sender}.{page[-1].tid}" if more else None,
     }
 
 
 def _cursor(request: Request) -> tuple[datetime, str, str] | None:
-    """Return the key of the last item of the page before. Raises ``HTTPNotFound``."""
+    """Return the key of the last item of the page before, decided about since or not.
+
+    Raises ``HTTPNotFound`` for what never came.
+    """
     after = request.GET.get("after")
     if after is None:
         return None
     sender, _dot, tid = after.rpartition(".")
-    item = _find(request, sender, tid)
-    return (item.received_at, item.sender, item.tid)
+    place = place_of(request.db, sender, tid) if is_id(tid) else None
+    if place is None:
+        raise HTTPNotFound()
+    return place
 
 
 def _find(request: Request, sender: str, tid: str) -> HeldItem:
@@ -115,6 +146,9 @@ def _forms(request: Request) -> dict[str, Form]:
             form_id=NOT_OURS,
             danger=True,
         ),
+        UNDO: make_form(
+            request, colander.Schema(), submit=_("Let it be decided again"), form_id=UNDO
+        ),
     }
 
 
@@ -134,7 +168,7 @@ def _not_ours_schema() -> colander.Schema:
 
 def _decide(request: Request, shown: Compared, forms: dict[str, Form]) -> HTTPSeeOther | None:
     """Do what was sent; ``None`` if the page has to be shown again."""
-    name = AGAIN if forms[AGAIN].is_submitted else NOT_OURS
+    name = next((each for each in (AGAIN, UNDO) if forms[each].is_submitted), NOT_OURS)
     values = forms[name].validate(request.POST.items())
     if values is None:
         return None
@@ -143,19 +177,20 @@ def _decide(request: Request, shown: Compared, forms: dict[str, Form]) -> HTTPSe
     try:
         if name == AGAIN:
             held.try_again(request.db, shown, me)
+        elif name == UNDO:
+            held.take_back(request.db, shown, me)
         else:
             held.give_up(request.db, shown, me, request.now)
     except HeldRefused as error:
         refused = [REFUSED_AS[error.code]]
         _audit(request, Action.HELD_DECIDED, shown, name, refused, Outcome.DENIED)
+        if error.code == "decided-already":
+            flash(request, REFUSALS[error.code], "info")
+            return HTTPSeeOther(request.route_path("held"))
         forms[name].fail(None, REFUSALS[error.code])
         return None
     _audit(request, Action.HELD_DECIDED, shown, name, reasons)
-    if name == AGAIN:
-        words = _("It is being tried again. If it does not fit yet, it is back here in a moment.")
-    else:
-        words = _("It was deleted here. Tell the sender, who still has it.")
-    flash(request, words, "ok")
+    flash(request, DONE[name], "ok")
     return HTTPSeeOther(request.route_path("held"))
 
 
@@ -181,15 +216,33 @@ def _audit(
 
 
 def _page(request: Request, shown: Compared, forms: dict[str, Form]) -> dict[str, Any]:
-    is_own = held.is_own(shown, request.identity.person_id)
+    is_own = held.is_own(request.db, shown, request.identity.person_id)
+    declined_at = shown.item.declined_at
+    is_open = declined_at is None and not is_own
     return {
         "shown": shown,
         # Nobody sees as staff what is about themselves.
         "told": None if is_own else shown.told,
         "known": None if is_own else shown.known,
+        "birth": _birth(request, shown),
+        "may_register": root_of(request).decision.allows(Permission.PATIENTS_REGISTER),
         "is_own": is_own,
         "sender": institution_name(request, shown.item.sender),
         "why": HELD_WORDS.get(shown.item.reason, HELD_OTHERWISE),
-        "again": forms[AGAIN] if shown.known and not is_own else None,
-        "not_ours": None if is_own else forms[NOT_OURS],
+        "again": forms[AGAIN] if shown.known and is_open else None,
+        "not_ours": forms[NOT_OURS] if is_open else None,
+        "undo": None if is_own or is_open else forms[UNDO],
+        "deleted_at": declined_at and declined_at + held.UNDONE_WITHIN,
+        "days": held.UNDONE_WITHIN.days,
     }
+
+
+def _birth(request: Request, shown: Compared) -> str:
+    """Return the date of birth that the sender says, as dates stand here, or as it was written."""
+    written = shown.told.birth if shown.told else ""
+    try:
+        day = date.fromisoformat(written)
+    except ValueError:
+        return written
+    # Other ways to write the same day are not the same here, and must not look so.
+    return format_date(request, day) if day.isoformat() == written else written

@@ -1,7 +1,8 @@
 """New results: the list of those that wait, and noting one of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pyramid.httpexceptions import HTTPNotFound, HTTPSeeOther
@@ -13,7 +14,9 @@ from medportal.audit.events import Action, Outcome
 from medportal.core.permissions import Permission
 from medportal.core.reasons import Reason
 from medportal.identity.people import names_of
-from medportal.records import news
+from medportal.records import news, store
+from medportal.records.errors import RecordDamaged
+from medportal.records.opening import open_record
 from medportal.records.presentation import CATEGORY_WORDS, institution_name
 from medportal.results import service
 from medportal.results.service import PAGE, Waiting
@@ -106,6 +109,10 @@ def acknowledge(context: RecordContext, request: Request) -> HTTPSeeOther:
         words = _("This record has changed since you opened it. Read what it says now first.")
         flash(request, words, "warn")
         return HTTPSeeOther(here)
+    problem = _unread(context, request, one)
+    if problem is not None:
+        flash(request, problem, "warn")
+        return HTTPSeeOther(here)
     if not news.acknowledge(request.db, one, request.identity.person_id, request.now):
         _audit_noted(context, request, one, Outcome.DENIED, [Reason.NOTHING_NEW])
         flash(request, _("Somebody had noted this before: you see below who, and when."), "info")
@@ -115,15 +122,38 @@ def acknowledge(context: RecordContext, request: Request) -> HTTPSeeOther:
     return HTTPSeeOther(request.route_path("results") if service.has_results(request) else here)
 
 
+def _unread(context: RecordContext, request: Request, one: news.News) -> Any:
+    """Return why nobody can have seen what they say they saw, in words; ``None`` if they have.
+
+    The log has to say that this person opened this version, and it has to open now: what is
+    damaged was shown to nobody.
+    """
+    if not service.has_read(request, one):
+        _audit_noted(context, request, one, Outcome.DENIED, [Reason.NOT_READ])
+        return _("Read what the record says first. Then note that you have seen it.")
+    entry = store.find(request.db, context.patient_id, context.record_id)
+    if entry is None:
+        raise HTTPNotFound()
+    grant = context.grant(Permission.RECORD_READ)
+    try:
+        open_record(request.db, request.documents, request.keys, grant, entry)
+    except RecordDamaged as error:
+        details = {"damaged": error.code}
+        _audit_noted(context, request, one, Outcome.FAILED, [Reason.NOT_READ], details)
+        return _("This record cannot be trusted, and stays on the list. Tell the institution.")
+    return None
+
+
 def _audit_noted(
     context: RecordContext,
     request: Request,
     one: news.News,
     outcome: Outcome = Outcome.ALLOWED,
     reasons: Sequence[Reason] = (),
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     why = context.why(Permission.RESULT_ACKNOWLEDGE)
     if reasons:
         why["reasons"] = reasons
-    details = {"version": one.version}
+    details = {"version": one.version, **told}
     request.audit(Action.RESULT_ACKNOWLEDGED, outcome, **why, details=details)
