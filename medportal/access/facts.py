@@ -1,10 +1,12 @@
 """Load the facts of a decision: identifiers, dates and categories, never content."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.access.models import (
@@ -28,6 +30,9 @@ from medportal.core.identity import Identity
 from medportal.core.permissions import Permission, Reach
 from medportal.patients.models import Patient
 from medportal.tenancy.tenant import Tenant
+
+#: The values of a statement's parameters: ``ids``, ``asker``, ``now``.
+Asked = Mapping[str, Any]
 
 
 def held_permissions(
@@ -59,14 +64,16 @@ def asker_facts(tenant: Tenant, identity: Identity | None) -> AccessFacts:
 
 def departments_of(session: Session, person_id: str, now: datetime) -> frozenset[str]:
     """Return the wards to whose teams somebody belongs now."""
-    rows = session.scalars(
-        select(WardTeamMember.ward).where(
-            WardTeamMember.staff_id == person_id,
-            WardTeamMember.since <= now,
-            or_(WardTeamMember.until.is_(None), WardTeamMember.until > now),
-        )
+    return frozenset(session.scalars(_departments(), {"person": person_id, "now": now}))
+
+
+@cache
+def _departments() -> Select[str]:
+    return select(WardTeamMember.ward).where(
+        WardTeamMember.staff_id == bindparam("person"),
+        WardTeamMember.since <= bindparam("now"),
+        _not_over(WardTeamMember.until),
     )
-    return frozenset(rows)
 
 
 def patient_facts(
@@ -95,11 +102,13 @@ def patients_facts(
     """
     asker = identity.person_id if identity else ""
     ids = sorted(set(patient_ids))
-    there = set(session.scalars(select(Patient.person_id).where(_among(Patient.person_id, ids))))
-    assignments = _assignments(session, ids, asker, departments, now)
-    represents = _representations(session, ids, asker, now)
-    rules = _rules_about(session, ids, identity, departments, now)
-    glass = _glass(session, ids, asker, now)
+    alone = len(ids) == 1
+    asked = {"ids": ids[0] if alone else ids, "asker": asker, "now": now}
+    there = set(session.scalars(_there(alone), asked))
+    assignments = _assignments(session, alone, asked, departments)
+    represents = _representations(session, alone, asked)
+    rules = _rules_about(session, alone, asked, identity, departments)
+    glass = _glass(session, alone, asked)
     return {
         patient_id: PatientFacts(
             id=patient_id,
@@ -114,33 +123,27 @@ def patients_facts(
     }
 
 
-def _among(column: InstrumentedAttribute[str], ids: Sequence[str]) -> ColumnElement[bool]:
+# The statements are built once: putting one together costs more than SQLite takes to answer it.
+
+
+@cache
+def _there(alone: bool) -> Select[str]:
+    return select(Patient.person_id).where(_among(Patient.person_id, alone))
+
+
+def _among(column: InstrumentedAttribute[str], alone: bool) -> ColumnElement[bool]:
     # One id is asked for as one: a list is put together anew each time, which costs as much again.
-    return column == ids[0] if len(ids) == 1 else column.in_(ids)
+    return column == bindparam("ids") if alone else column.in_(bindparam("ids", expanding=True))
 
 
-def _not_over(until: InstrumentedAttribute[datetime | None], now: datetime) -> ColumnElement[bool]:
-    return or_(until.is_(None), until > now)
+def _not_over(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+    return or_(until.is_(None), until > bindparam("now"))
 
 
 def _assignments(
-    session: Session, ids: list[str], asker: str, departments: frozenset[str], now: datetime
+    session: Session, alone: bool, asked: Asked, departments: frozenset[str]
 ) -> Mapping[str, list[AssignmentFacts]]:
-    rows = session.execute(
-        select(
-            CareAssignment.patient_id,
-            CareAssignment.id,
-            CareAssignment.kind,
-            CareAssignment.ward,
-            CareAssignment.opens_sensitive,
-            CareAssignment.since,
-            CareAssignment.until,
-        ).where(
-            _among(CareAssignment.patient_id, ids),
-            or_(CareAssignment.staff_id == asker, CareAssignment.ward.in_(sorted(departments))),
-            _not_over(CareAssignment.until, now),
-        )
-    )
+    rows = session.execute(_assigned(alone), {**asked, "wards": sorted(departments)})
     found: defaultdict[str, list[AssignmentFacts]] = defaultdict(list)
     for a in rows:
         found[a.patient_id].append(
@@ -156,72 +159,102 @@ def _assignments(
     return found
 
 
-def _representations(
-    session: Session, ids: list[str], asker: str, now: datetime
-) -> Mapping[str, list[Term]]:
-    rows = session.execute(
-        select(Representative.patient_id, Representative.since, Representative.until).where(
-            _among(Representative.patient_id, ids),
-            Representative.person_id == asker,
-            # What was named, and not agreed to by a second person, opens nothing.
-            Representative.approved_by.is_not(None),
-            _not_over(Representative.until, now),
-        )
+@cache
+def _assigned(alone: bool) -> Select[*tuple[Any, ...]]:
+    staff = CareAssignment.staff_id == bindparam("asker")
+    return select(
+        CareAssignment.patient_id,
+        CareAssignment.id,
+        CareAssignment.kind,
+        CareAssignment.ward,
+        CareAssignment.opens_sensitive,
+        CareAssignment.since,
+        CareAssignment.until,
+    ).where(
+        _among(CareAssignment.patient_id, alone),
+        or_(staff, CareAssignment.ward.in_(bindparam("wards", expanding=True))),
+        _not_over(CareAssignment.until),
     )
+
+
+def _representations(session: Session, alone: bool, asked: Asked) -> Mapping[str, list[Term]]:
     found: defaultdict[str, list[Term]] = defaultdict(list)
-    for row in rows:
+    for row in session.execute(_represented(alone), asked):
         found[row.patient_id].append(Term(row.since, row.until))
     return found
 
 
+@cache
+def _represented(alone: bool) -> Select[*tuple[Any, ...]]:
+    return select(Representative.patient_id, Representative.since, Representative.until).where(
+        _among(Representative.patient_id, alone),
+        Representative.person_id == bindparam("asker"),
+        # What was named, and not agreed to by a second person, opens nothing.
+        Representative.approved_by.is_not(None),
+        _not_over(Representative.until),
+    )
+
+
 def _rules_about(
     session: Session,
-    ids: list[str],
+    alone: bool,
+    asked: Asked,
     identity: Identity | None,
     departments: frozenset[str],
-    now: datetime,
 ) -> Mapping[str, list[Rule]]:
     """Return those of the patients' rules that can name the asker."""
-    named = {
+    named: dict[str, list[str]] = {
         Whom.PERSON: [identity.person_id] if identity else [],
         Whom.DEPARTMENT: sorted(departments),
         # Also the roles that are withheld: who proves less is not past a block.
         Whom.ROLE: sorted(identity.all_roles) if identity else [],
         Whom.INSTITUTION: [identity.tenant_id] if identity else [],
     }
-    rows = _rules(
-        session,
-        _among(PatientRule.patient_id, ids),
-        or_(*(and_(PatientRule.whom == k, PatientRule.whom_id.in_(v)) for k, v in named.items())),
-        _not_over(PatientRule.until, now),
-    )
     found: defaultdict[str, list[Rule]] = defaultdict(list)
-    for patient_id, rule in rows:
+    for patient_id, rule in _rules(session, _ruling(alone), {**asked, **named}):
         found[patient_id].append(rule)
     return found
 
 
+@cache
+def _ruling(alone: bool) -> Select[*tuple[Any, ...]]:
+    names = (
+        and_(
+            PatientRule.whom == whom,
+            PatientRule.whom_id.in_(bindparam(str(whom.value), expanding=True)),
+        )
+        for whom in Whom
+    )
+    return _any_rule().where(
+        _among(PatientRule.patient_id, alone), or_(*names), _not_over(PatientRule.until)
+    )
+
+
 def rules_of(session: Session, patient_id: str) -> tuple[Rule, ...]:
     """Return all the patient's rules that were not ended, also those still to come."""
-    return tuple(rule for _id, rule in _rules(session, PatientRule.patient_id == patient_id))
+    query = _any_rule().where(PatientRule.patient_id == patient_id)
+    return tuple(rule for _id, rule in _rules(session, query, {}))
 
 
-def _rules(session: Session, *where: ColumnElement[bool]) -> Iterator[tuple[str, Rule]]:
+def _any_rule() -> Select[*tuple[Any, ...]]:
+    return select(
+        PatientRule.patient_id,
+        PatientRule.id,
+        PatientRule.effect,
+        PatientRule.whom,
+        PatientRule.whom_id,
+        PatientRule.what,
+        PatientRule.what_id,
+        PatientRule.since,
+        PatientRule.until,
+    ).where(PatientRule.ended_at.is_(None))
+
+
+def _rules(
+    session: Session, query: Select[*tuple[Any, ...]], asked: Asked
+) -> Iterator[tuple[str, Rule]]:
     """Give (patient's id, rule) of the rules that were not ended."""
-    rows = session.execute(
-        select(
-            PatientRule.patient_id,
-            PatientRule.id,
-            PatientRule.effect,
-            PatientRule.whom,
-            PatientRule.whom_id,
-            PatientRule.what,
-            PatientRule.what_id,
-            PatientRule.since,
-            PatientRule.until,
-        ).where(PatientRule.ended_at.is_(None), *where)
-    )
-    for r in rows:
+    for r in session.execute(query, asked):
         yield (
             r.patient_id,
             Rule(
@@ -251,23 +284,23 @@ def rule_of(row: PatientRule) -> Rule:
     )
 
 
-def _glass(
-    session: Session, ids: list[str], asker: str, now: datetime
-) -> Mapping[str, list[GlassFacts]]:
-    rows = session.execute(
-        select(
-            BrokenGlass.patient_id,
-            BrokenGlass.id,
-            BrokenGlass.since,
-            BrokenGlass.until,
-            BrokenGlass.sensitive,
-        ).where(
-            _among(BrokenGlass.patient_id, ids),
-            BrokenGlass.staff_id == asker,
-            BrokenGlass.until > now,
-        )
-    )
+def _glass(session: Session, alone: bool, asked: Asked) -> Mapping[str, list[GlassFacts]]:
     found: defaultdict[str, list[GlassFacts]] = defaultdict(list)
-    for g in rows:
+    for g in session.execute(_broken(alone), asked):
         found[g.patient_id].append(GlassFacts(g.id, g.since, g.until, g.sensitive))
     return found
+
+
+@cache
+def _broken(alone: bool) -> Select[*tuple[Any, ...]]:
+    return select(
+        BrokenGlass.patient_id,
+        BrokenGlass.id,
+        BrokenGlass.since,
+        BrokenGlass.until,
+        BrokenGlass.sensitive,
+    ).where(
+        _among(BrokenGlass.patient_id, alone),
+        BrokenGlass.staff_id == bindparam("asker"),
+        BrokenGlass.until > bindparam("now"),
+    )

@@ -224,6 +224,12 @@ class Relation:
         return max(found, key=lambda g: (g.sensitive, g.until, g.id), default=None)
 
     @cached_property
+    def named(self) -> frozenset[str]:
+        """Return the ids of records that the patient's rules name, and categories that they do."""
+        patient = self.facts.patient
+        return frozenset(rule.what_id for rule in patient.rules) if patient else frozenset()
+
+    @cached_property
     def rules_by_name(self) -> tuple[Rule, ...]:
         """Return those rules that count and name the asker in person."""
         return tuple(r for r in self.rules(frozenset()) if r.whom is Whom.PERSON)

@@ -135,8 +135,19 @@ class PatientContext(Root):
     def record_decision(
         self, record: RecordFacts, only: Collection[Permission] = ABOUT_A_RECORD
     ) -> Decision:
-        """Decide about one record of this patient, for lists that filter per record."""
-        return decide_in(Situation(self._relation, record), only)
+        """Decide about one record of this patient, for lists that filter per record.
+
+        Records that differ in nothing but their ids, which no rule names, have one answer.
+        """
+        alike = record if record.id in self._relation.named else replace(record, id="")
+        key = (alike, tuple(only))
+        if key not in self._decided:
+            self._decided[key] = decide_in(Situation(self._relation, record), only)
+        return self._decided[key]
+
+    @once
+    def _decided(self) -> dict[tuple[RecordFacts, tuple[Permission, ...]], Decision]:
+        return {}
 
     @property
     def owes_a_proof(self) -> bool:

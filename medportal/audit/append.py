@@ -1,10 +1,18 @@
 """Writing an event, in the transaction of what it tells of."""
 
-from sqlalchemy import insert
+from typing import cast
+
+from sqlalchemy import Table, bindparam, insert
 from sqlalchemy.orm import Session
 
 from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
+
+_NAMES = ("id", "at", "action", "outcome", "actor", "patient", "object", "body")
+#: Into the table itself: an event is no object that a session has to know.
+_INSERT = insert(cast(Table, AuditEvent.__table__)).values(
+    {name: bindparam(name) for name in _NAMES}
+)
 
 
 def append(session: Session, event: Event) -> None:
@@ -13,14 +21,15 @@ def append(session: Session, event: Event) -> None:
     The column for its number is not named: on PostgreSQL none but the sequencer may fill it in.
     """
     session.execute(
-        insert(AuditEvent).values(
-            id=event.id,
-            at=event.at,
-            action=str(event.action),
-            outcome=str(event.outcome),
-            actor=event.actor,
-            patient=event.patient,
-            object=event.object,
-            body=event.to_bytes(),
-        )
+        _INSERT,
+        {
+            "id": event.id,
+            "at": event.at,
+            "action": str(event.action),
+            "outcome": str(event.outcome),
+            "actor": event.actor,
+            "patient": event.patient,
+            "object": event.object,
+            "body": event.to_bytes(),
+        },
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import new_id
@@ -121,11 +121,12 @@ def add_person(session: Session, scheme: str, number: str, profile: Profile, now
     return person_id
 
 
+_ROLES = select(RoleGrant.role).where(RoleGrant.person_id == bindparam("person"))
+
+
 def roles_of(session: Session, person_id: str) -> frozenset[str]:
     """Return the roles that a person holds."""
-    return frozenset(
-        session.scalars(select(RoleGrant.role).where(RoleGrant.person_id == person_id))
-    )
+    return frozenset(session.scalars(_ROLES, {"person": person_id}))
 
 
 def names_of(session: Session, person_ids: Iterable[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pyramid.authorization import ACLHelper, Authenticated, Everyone
-from pyramid.request import Request
+from pyramid.request import Request, RequestLocalCache
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import utcnow
@@ -47,9 +47,14 @@ class PortalSecurityPolicy:
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
+        self._identities = RequestLocalCache(self._identity)
 
     def identity(self, request: Request) -> Identity | None:
         """Return the signed-in identity at this request's tenant, or ``None``."""
+        found: Identity | None = self._identities.get_or_create(request)
+        return found
+
+    def _identity(self, request: Request) -> Identity | None:
         login: OpenSession | None = request.login
         if login is None:
             return None

@@ -10,9 +10,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, Select, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.identity import Method
@@ -172,15 +173,7 @@ def set_methods(session: Session, session_id: str, methods: frozenset[Method]) -
 
 def find_session(session: Session, tenant: Tenant, token: str, now: datetime) -> OpenSession | None:
     """Return the session of a token if it is in force and its account is active."""
-    row = session.execute(
-        select(LoginSession, Person.name, Person.language)
-        .join(Account, Account.person_id == LoginSession.person_id)
-        .join(Person, Person.id == LoginSession.person_id)
-        .where(
-            LoginSession.token_hash == _token_hash(token),
-            Account.status == AccountStatus.ACTIVE,
-        )
-    ).one_or_none()
+    row = session.execute(_in_force(), {"token_hash": _token_hash(token)}).one_or_none()
     if row is None:
         return None
     login: LoginSession = row[0]
@@ -198,6 +191,19 @@ def find_session(session: Session, tenant: Tenant, token: str, now: datetime) ->
         stage=SessionStage(login.stage),
         methods=_methods(login.methods),
         confirmed_at=login.confirmed_at,
+    )
+
+
+@cache
+def _in_force() -> Select[LoginSession, str, str]:
+    return (
+        select(LoginSession, Person.name, Person.language)
+        .join(Account, Account.person_id == LoginSession.person_id)
+        .join(Person, Person.id == LoginSession.person_id)
+        .where(
+            LoginSession.token_hash == bindparam("token_hash"),
+            Account.status == AccountStatus.ACTIVE,
+        )
     )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 
 from medportal.identity.accounts import begin_anew, lock
@@ -200,41 +202,63 @@ def build_partner_index(session: Session, build: Build, after: str, limit: int =
 
 def details(session: Session, patient_id: str, scheme: str) -> PatientDetails:
     """Return a patient's registration data; the caller has decided who may see what of it."""
-    person, patient = session.execute(
-        select(Person, Patient)
-        .join(Patient, Patient.person_id == Person.id)
-        .where(Patient.person_id == patient_id)
-    ).one()
-    number = session.scalar(
-        select(PersonIdentifier.value).where(
-            PersonIdentifier.person_id == patient_id, PersonIdentifier.scheme == scheme
-        )
-    )
+    row = session.execute(_details(), {"patient": patient_id, "scheme": scheme}).one()
     return PatientDetails(
         id=patient_id,
-        name=person.name,
-        birth_date=person.birth_date,
-        sex=person.sex,
-        email=person.email,
-        phone=person.phone,
-        city=person.city,
+        name=row.name,
+        birth_date=row.birth_date,
+        sex=row.sex,
+        email=row.email,
+        phone=row.phone,
+        city=row.city,
         scheme=scheme,
-        number=number or "",
-        ward=patient.ward,
-        bed=patient.bed,
-        status=patient.status,
+        number=row.number or "",
+        ward=row.ward,
+        bed=row.bed,
+        status=row.status,
         destinations=destinations(session, patient_id),
+    )
+
+
+@cache
+def _details() -> Select[*tuple[Any, ...]]:
+    number = (
+        select(PersonIdentifier.value)
+        .where(
+            PersonIdentifier.person_id == Person.id, PersonIdentifier.scheme == bindparam("scheme")
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            Person.name,
+            Person.birth_date,
+            Person.sex,
+            Person.email,
+            Person.phone,
+            Person.city,
+            Patient.ward,
+            Patient.bed,
+            Patient.status,
+            number.label("number"),
+        )
+        .join(Patient, Patient.person_id == Person.id)
+        .where(Patient.person_id == bindparam("patient"))
     )
 
 
 def destinations(session: Session, patient_id: str) -> tuple[str, ...]:
     """Return the partners named to receive a patient's results."""
-    return tuple(
-        session.scalars(
-            select(Destination.partner)
-            .where(Destination.patient_id == patient_id)
-            .order_by(Destination.partner)
-        )
+    return tuple(session.scalars(_destinations(), {"patient": patient_id}))
+
+
+@cache
+def _destinations() -> Select[str]:
+    return (
+        select(Destination.partner)
+        .where(Destination.patient_id == bindparam("patient"))
+        .order_by(Destination.partner)
     )
 
 

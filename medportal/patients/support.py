@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from medportal.core import canonical
@@ -79,19 +80,20 @@ def current(session: Session, vault: Vault, patient_id: str) -> Noted:
 
 def current_of(session: Session, vault: Vault, patient_ids: Collection[str]) -> dict[str, Noted]:
     """Return the support needs that count now of several patients; nothing noted: not there."""
+    rows = session.scalars(_newest(), {"patients": sorted(patient_ids)}).all()
+    return {row.patient_id: _noted(session, vault, row) for row in rows}
+
+
+@cache
+def _newest() -> Select[SupportNeeds]:
     newest = (
         select(SupportNeeds.patient_id, func.max(SupportNeeds.at).label("at"))
-        .where(SupportNeeds.patient_id.in_(sorted(patient_ids)))
+        .where(SupportNeeds.patient_id.in_(bindparam("patients", expanding=True)))
         .group_by(SupportNeeds.patient_id)
         .subquery()
     )
-    rows = session.scalars(
-        select(SupportNeeds).join(
-            newest,
-            (SupportNeeds.patient_id == newest.c.patient_id) & (SupportNeeds.at == newest.c.at),
-        )
-    ).all()
-    return {row.patient_id: _noted(session, vault, row) for row in rows}
+    same = (SupportNeeds.patient_id == newest.c.patient_id) & (SupportNeeds.at == newest.c.at)
+    return select(SupportNeeds).join(newest, same)
 
 
 def _noted(session: Session, vault: Vault, row: SupportNeeds) -> Noted:

@@ -3,8 +3,9 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from threading import Lock
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -107,7 +108,13 @@ def open_many(
     """
     found = _opened_many(session, documents, keys, wanted)
     lists = _Lists(keys)
-    return [_looked_at(keys, lists, entry, opened) for entry, opened in found]
+    looked = [_looked_at(lists, entry, opened) for entry, opened in found]
+    new = [one.entry for one in looked if isinstance(one, _Unproved)]
+    heads = head.opened(session, keys.vault, new)
+    return [
+        _now_proved(keys, one, heads.get(one.entry.id)) if isinstance(one, _Unproved) else one
+        for one in looked
+    ]
 
 
 def open_whole(
@@ -122,7 +129,8 @@ def open_whole(
     may be among them. Raises as :func:`open_many` does.
     """
     found = _opened_many(session, documents, keys, wanted)
-    return [_wholly(keys, entry, opened) for entry, opened in found]
+    heads = head.opened(session, keys.vault, [entry for entry, _opened in found])
+    return [_wholly(keys, entry, opened, heads.get(entry.id)) for entry, opened in found]
 
 
 def _opened_many(
@@ -140,32 +148,19 @@ def _opened_many(
     found = documents.get_many(entry.document_id for entry in entries) if entries else {}
     pinned = [_pinned_of(found, entry) for entry in entries]
     opened = _opened_of(session, keys, entries, pinned)
-    heads = head.opened(session, keys.vault, entries)
-    return [
-        (entry, _if_named(entry, one, heads.get(entry.id)))  # 6
-        for entry, one in zip(entries, opened, strict=True)
-    ]
-
-
-def _if_named(
-    entry: IndexEntry, opened: bytes | RecordDamaged, found: bytes | VaultError | None
-) -> bytes | RecordDamaged:
-    """Return what opened, unless the head of its record names another version or author."""
-    if isinstance(opened, RecordDamaged):
-        return opened
-    try:
-        head.check(entry, found)
-    except RecordDamaged as error:
-        return error
-    return opened
+    return list(zip(entries, opened, strict=True))
 
 
 def _wholly(
-    keys: TenantKeys, entry: IndexEntry, opened: bytes | RecordDamaged
+    keys: TenantKeys,
+    entry: IndexEntry,
+    opened: bytes | RecordDamaged,
+    found: bytes | VaultError | None,
 ) -> Opened | RecordDamaged:
     if isinstance(opened, RecordDamaged):
         return opened
     try:
+        head.check(entry, found)  # 6
         sealed = _content(entry, opened)  # 3
         reading, stated = _proved(keys, entry, sealed)  # 4, 5
     except RecordDamaged as error:
@@ -217,21 +212,41 @@ def _opened_of(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Unproved:
+    """A record that opened, of which this process does not know yet whether it fits."""
+
+    entry: IndexEntry
+    sealed: SealedContent
+    seen: Glance
+    proof: bytes
+
+
 def _looked_at(
-    keys: TenantKeys, lists: "_Lists", entry: IndexEntry, opened: bytes | RecordDamaged
-) -> Proved | RecordDamaged:
+    lists: "_Lists", entry: IndexEntry, opened: bytes | RecordDamaged
+) -> Proved | RecordDamaged | _Unproved:
     if isinstance(opened, RecordDamaged):
         return opened
     try:
+        proof = _proof_of(entry, lists.of(entry.origin))
+        if _PROVEN.has(proof):
+            return Proved(entry, _glanced(_known(entry, opened)))  # 3
         sealed = _content(entry, opened)  # 3
-        seen = _glanced(sealed.content)
-        proof = _digest_of(entry, sealed, lists.of(entry.origin))
-        if not _PROVEN.has(proof):
-            _stated(keys, entry, sealed, seen)  # 4, 5
-            _PROVEN.add(proof)
+        return _Unproved(entry, sealed, _glanced(sealed.content), proof)
     except RecordDamaged as error:
         return error
-    return Proved(entry, seen)
+
+
+def _now_proved(
+    keys: TenantKeys, one: _Unproved, found: bytes | VaultError | None
+) -> Proved | RecordDamaged:
+    try:
+        head.check(one.entry, found)  # 6
+        _stated(keys, one.entry, one.sealed, one.seen)  # 4, 5
+    except RecordDamaged as error:
+        return error
+    _PROVEN.add(one.proof)
+    return Proved(one.entry, one.seen)
 
 
 def _glanced(content: bytes) -> Glance:
@@ -265,8 +280,10 @@ class _Lists:
 class _Proven:
     """Digests of what was verified in this process, the least used forgotten first.
 
-    A digest covers everything that the outcome of checks 4 and 5 depends on: content, signed
-    statement, entry of the index, authority and revocation list. No content is held.
+    A digest covers everything that the outcome of checks 4 to 6 depends on: the entry of the
+    index with the digests of document and content and the sealed head, the authority and its
+    revocation list. That the document is that one and opens, and that its content is the one
+    that is pinned, is checked every time. No content is held.
     """
 
     def __init__(self, most: int) -> None:
@@ -294,12 +311,12 @@ class _Proven:
 _PROVEN = _Proven(32_768)
 
 
-def _digest_of(entry: IndexEntry, sealed: SealedContent, authority: bytes) -> bytes:
-    # Every field of a frozen entry stands in its representation, and none of them is content.
-    state = hashlib.sha256(repr(entry).encode())
-    for part in (sealed.content, sealed.signed_statement, authority):
-        state.update(hashlib.sha256(part).digest())
-    return state.digest()
+_FIELDS = attrgetter(*(field.name for field in fields(IndexEntry)))
+
+
+def _proof_of(entry: IndexEntry, authority: bytes) -> bytes:
+    # The representation of a tuple of texts, bytes, numbers and times names each of them whole.
+    return hashlib.sha256(repr((_FIELDS(entry), authority)).encode()).digest()
 
 
 def _proved(
@@ -369,6 +386,14 @@ def _pinned(entry: IndexEntry, sealed: bytes) -> bytes:
     return sealed
 
 
+def _known(entry: IndexEntry, opened: bytes) -> bytes:
+    """Return the content of what was taken apart before; only its digest is compared again."""
+    content = statement.content_of(opened)
+    if statement.digest(content) != entry.content_digest:
+        raise RecordDamaged("content-digest")
+    return content
+
+
 def _content(entry: IndexEntry, opened: bytes) -> SealedContent:
     try:
         sealed = SealedContent.from_bytes(opened)
@@ -393,7 +418,7 @@ def verify_author(
     """
     signed = Signed.from_bytes(sealed.signed_statement)
     authority = keys.authority(origin)
-    fields = verify_kept(
+    stated = verify_kept(
         signed,
         statement.LABEL,
         ca=authority.certificate,
@@ -404,7 +429,7 @@ def verify_author(
         known_crl_der=authority.crl_der,
     )
     return statement.read_statement(
-        fields,
+        stated,
         sealed.content,
         record_id=record.id,
         version=record.version,

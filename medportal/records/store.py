@@ -1,11 +1,25 @@
 """Queries on the index of records."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    case,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session, aliased
 
 from medportal.access.question import RecordFacts
@@ -14,6 +28,7 @@ from medportal.records.models import Record, RecordVersion
 from medportal.records.succession import Held
 
 PAGE = 20
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 #: A version in an address; no database has a number larger than this.
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -141,7 +156,8 @@ def facts_of(entry: IndexEntry) -> RecordFacts:
 
 def find(session: Session, patient_id: str, record_id: str) -> IndexEntry | None:
     """Return the index entry of one record of one patient: its newest version."""
-    return next(iter(_entries(session, _query(patient_id).where(Record.id == record_id))), None)
+    query = _newest_of_patient().where(Record.id == record_id)
+    return next(iter(_entries(session, query, {"patient": patient_id})), None)
 
 
 def find_version(
@@ -177,10 +193,7 @@ def lock(session: Session, patient_id: str, record_id: str) -> IndexEntry | None
     )
     if locked is None:
         return None
-    # What this transaction read before it waited may be old.
-    query = _query(patient_id).where(Record.id == record_id)
-    fresh = query.execution_options(populate_existing=True)
-    return next(iter(_entries(session, fresh)), None)
+    return find(session, patient_id, record_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,47 +238,80 @@ def timeline(
     narrowed: Narrowed = NOT_NARROWED,
 ) -> list[IndexEntry]:
     """Return a patient's records, newest first; ``before`` is (date, id) of the last one seen."""
-    query = _narrow(_query(patient_id), narrowed)
-    query = query.order_by(Record.effective_on.desc(), Record.id.desc())
+    asked: dict[str, Any] = {
+        "patient": patient_id,
+        "category": narrowed.category,
+        "origin": narrowed.origin,
+        "first": narrowed.first,
+        "last": narrowed.last,
+        "limit": limit,
+    }
+    given = frozenset(name for name in _NARROWING if asked[name])
     if before is not None:
-        query = query.where(tuple_(Record.effective_on, Record.id) < before)
-    return _entries(session, query.limit(limit))
+        asked["before_day"], asked["before_id"] = before
+    return _entries(session, _timeline(given, before is not None), asked)
 
 
-#: A version of the index, its record, what the newest one says, and the lowest and highest held.
-_Row = tuple[Record, RecordVersion, RecordVersion, int, int]
 _Newest = aliased(RecordVersion)
 _Any = aliased(RecordVersion)
+#: What narrows a timeline, by the name of its parameter.
+_NARROWING: Mapping[str, ColumnElement[bool]] = {
+    "category": Record.category == bindparam("category"),
+    "origin": Record.origin == bindparam("origin"),
+    "first": Record.effective_on >= bindparam("first"),
+    "last": Record.effective_on <= bindparam("last"),
+}
 
 
-def _narrow(query: Select[*_Row], narrowed: Narrowed) -> Select[*_Row]:
-    if narrowed.category:
-        query = query.where(Record.category == narrowed.category)
-    if narrowed.origin:
-        query = query.where(Record.origin == narrowed.origin)
-    if narrowed.first is not None:
-        query = query.where(Record.effective_on >= narrowed.first)
-    if narrowed.last is not None:
-        query = query.where(Record.effective_on <= narrowed.last)
-    return query
+@cache
+def _timeline(given: frozenset[str], goes_on: bool) -> Select[*tuple[Any, ...]]:
+    # Built once for each way to ask: that takes longer than the database to answer.
+    query = _newest_of_patient().where(*(_NARROWING[name] for name in sorted(given)))
+    if goes_on:
+        seen = tuple_(bindparam("before_day", type_=Date), bindparam("before_id", type_=String))
+        query = query.where(tuple_(Record.effective_on, Record.id) < seen)
+    newest_first = query.order_by(Record.effective_on.desc(), Record.id.desc())
+    return newest_first.limit(bindparam("limit", type_=Integer))
 
 
-def _query(patient_id: str) -> Select[*_Row]:
+def _newest_of_patient() -> Select[*tuple[Any, ...]]:
     newest = RecordVersion.version == Record.current_version
-    return _every_version().where(Record.patient_id == patient_id, newest)
+    return _every_version().where(Record.patient_id == bindparam("patient"), newest)
 
 
-def _versions(patient_id: str, record_id: str) -> Select[*_Row]:
+def _versions(patient_id: str, record_id: str) -> Select[*tuple[Any, ...]]:
     return _every_version().where(Record.patient_id == patient_id, Record.id == record_id)
 
 
-def _every_version() -> Select[*_Row]:
+def _every_version() -> Select[*tuple[Any, ...]]:
+    """Return the columns of :class:`IndexEntry` in its order."""
     held = _Any.record_id == Record.id
+    # Decisions about the newest version are made from the record's own row, and what is opened
+    # is held against what they were made from.
+    is_newest = RecordVersion.version == Record.current_version
     return (
         select(
-            Record,
-            RecordVersion,
-            _Newest,
+            Record.id,
+            Record.patient_id,
+            Record.origin,
+            Record.origin_record_id,
+            Record.kind,
+            case((is_newest, Record.category), else_=RecordVersion.category),
+            case((is_newest, Record.effective_on), else_=RecordVersion.effective_on),
+            Record.local_author_id,
+            RecordVersion.version,
+            RecordVersion.document_id,
+            RecordVersion.document_digest,
+            RecordVersion.content_digest,
+            RecordVersion.created_at,
+            RecordVersion.local_signer_id,
+            case((is_newest, Record.status), else_=RecordVersion.status),
+            RecordVersion.replaces,
+            Record.head,
+            Record.current_version,
+            _Newest.content_digest,
+            Record.status,
+            _Newest.replaces,
             select(func.min(_Any.version)).where(held).scalar_subquery(),
             select(func.max(_Any.version)).where(held).scalar_subquery(),
         )
@@ -277,38 +323,7 @@ def _every_version() -> Select[*_Row]:
     )
 
 
-def _entries(session: Session, query: Select[*_Row]) -> list[IndexEntry]:
-    return [_entry(*row) for row in session.execute(query)]
-
-
-def _entry(
-    record: Record, version: RecordVersion, newest: RecordVersion, lowest: int, highest: int
-) -> IndexEntry:
-    # Decisions about the newest version are made from the record's own row, and what is opened
-    # is held against what they were made from.
-    says = record if version.version == record.current_version else version
-    return IndexEntry(
-        id=record.id,
-        patient_id=record.patient_id,
-        origin=record.origin,
-        origin_record_id=record.origin_record_id,
-        kind=record.kind,
-        category=says.category,
-        effective_on=says.effective_on,
-        local_author_id=record.local_author_id,
-        version=version.version,
-        document_id=version.document_id,
-        document_digest=version.document_digest,
-        content_digest=version.content_digest,
-        kept_since=version.created_at,
-        local_signer_id=version.local_signer_id,
-        status=says.status,
-        replaces=version.replaces,
-        head=record.head,
-        newest=record.current_version,
-        newest_digest=newest.content_digest,
-        newest_status=record.status,
-        newest_replaces=newest.replaces,
-        lowest=lowest,
-        highest=highest,
-    )
+def _entries(
+    session: Session, query: Select[*tuple[Any, ...]], asked: Mapping[str, Any] = NOTHING
+) -> list[IndexEntry]:
+    return [IndexEntry(*row) for row in session.execute(query, asked)]

@@ -43,6 +43,8 @@ NAMED = 3
 #: How many records a search opens before it asks whether to go on.
 LOOKED_THROUGH = 200
 BATCH = 25
+#: How many entries of the index are read at once.
+AT_ONCE = store.PAGE + 1
 #: Ids are named in events in groups that fit into one detail.
 IDS_IN_A_DETAIL = 6
 
@@ -149,14 +151,17 @@ def readable(
     record, of which day and by whom, is as much as a stolen session is after.
     """
     while True:
-        found = store.timeline(request.db, context.patient_id, before=before, narrowed=narrowed)
+        # One more than a page: whether there is a next one is then known at once.
+        found = store.timeline(
+            request.db, context.patient_id, before=before, limit=AT_ONCE, narrowed=narrowed
+        )
         for entry in found:
             decision = context.record_decision(store.facts_of(entry))
             if decision.allows(Permission.RECORD_READ) and not decision.demands(
                 Permission.RECORD_READ, Obligation.CONFIRM_FIRST
             ):
                 yield entry, decision
-        if len(found) < store.PAGE:
+        if len(found) < AT_ONCE:
             return
         before = (found[-1].effective_on, found[-1].id)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 import structlog
-from sqlalchemy import CursorResult, delete, event, func, select, update
+from sqlalchemy import CursorResult, bindparam, delete, event, func, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import Clock, utcnow
@@ -100,6 +100,11 @@ def require_size(sealed: bytes) -> None:
         raise DocumentTooLarge("a sealed document is larger than a store takes")
 
 
+_MANY = select(Document.id, Document.sealed).where(
+    Document.id.in_(bindparam("ids", expanding=True))
+)
+
+
 class SqlDocumentStore:
     """Documents in a table of the same database, written in the caller's transaction."""
 
@@ -133,8 +138,7 @@ class SqlDocumentStore:
         """Return those documents that exist, by id."""
         found: dict[str, bytes] = {}
         for part in in_batches(doc_ids):
-            statement = select(Document.id, Document.sealed).where(Document.id.in_(part))
-            found.update((row.id, row.sealed) for row in self._session.execute(statement))
+            found.update((r.id, r.sealed) for r in self._session.execute(_MANY, {"ids": part}))
         return found
 
     def remove(self, doc_ids: Iterable[str]) -> int:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, bindparam, func, select, text, update
+from sqlalchemy import CursorResult, Result, Select, bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from medportal.db import Base
@@ -29,9 +30,14 @@ def insert_if_absent(session: Session, model: type[Base], values: Mapping[str, A
 
 def find_patient_key(session: Session, patient_id: str) -> PatientKey | None:
     """Return the patient's row as the database has it now."""
-    statement = select(PatientKey).where(PatientKey.patient_id == patient_id)
+    return session.scalar(_one_key(), {"patient": patient_id})
+
+
+@cache
+def _one_key() -> Select[PatientKey]:
+    statement = select(PatientKey).where(PatientKey.patient_id == bindparam("patient"))
     # Rows are changed by compare-and-swap behind the identity map's back.
-    return session.scalar(statement.execution_options(populate_existing=True))
+    return statement.execution_options(populate_existing=True)
 
 
 def find_patient_keys(session: Session, patient_ids: Iterable[str]) -> dict[str, PatientKey]:
@@ -39,11 +45,15 @@ def find_patient_keys(session: Session, patient_ids: Iterable[str]) -> dict[str,
     found: dict[str, PatientKey] = {}
     wanted = sorted(set(patient_ids))
     for at in range(0, len(wanted), MANY):
-        part = wanted[at : at + MANY]
-        statement = select(PatientKey).where(PatientKey.patient_id.in_(part))
-        rows = session.scalars(statement.execution_options(populate_existing=True))
+        rows = session.scalars(_some_keys(), {"patients": wanted[at : at + MANY]})
         found.update((row.patient_id, row) for row in rows)
     return found
+
+
+@cache
+def _some_keys() -> Select[PatientKey]:
+    among = PatientKey.patient_id.in_(bindparam("patients", expanding=True))
+    return select(PatientKey).where(among).execution_options(populate_existing=True)
 
 
 def hold_patient_key(session: Session, patient_id: str) -> PatientKey | None:

@@ -12,7 +12,7 @@ Other rooms import ``_`` and :func:`plural` from here; the catalogue is kept by
 
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
@@ -180,7 +180,12 @@ def format_date(request: Request, day: date) -> str:
     """
     if isinstance(day, datetime):
         day = day.astimezone(time_zone(request)).date()
-    return dates.format_date(day, "long", locale=_format(request))
+    return _date(day, _format(request))
+
+
+@lru_cache(maxsize=4096)
+def _date(day: date, locale: str) -> str:
+    return dates.format_date(day, "long", locale=locale)
 
 
 def format_datetime(request: Request, instant: datetime, *, seconds: bool = False) -> str:
@@ -200,10 +205,17 @@ def format_number(request: Request, number: int | Decimal) -> str:
 
     Trailing zeros stay: 13.40 says how exactly something was measured, 13.4 says less.
     """
-    exponent = Decimal(number).as_tuple().exponent
+    return _number(str(number), _format(request))
+
+
+# By the digits as they stand: 13.40 and 13.4 are equal numbers, and not the same words.
+@lru_cache(maxsize=4096)
+def _number(digits: str, locale: str) -> str:
+    number = Decimal(digits)
+    exponent = number.as_tuple().exponent
     places = max(0, -exponent) if isinstance(exponent, int) else 0
     pattern = "#,##0" + ("." + "0" * places if places else "")
-    return numbers.format_decimal(number, pattern, locale=_format(request))
+    return numbers.format_decimal(number, pattern, locale=locale)
 
 
 def time_zone(request: Request) -> ZoneInfo:

@@ -45,10 +45,11 @@ def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
         details={"damaged": 1} if noted.damaged else None,
     )
     is_self = context.patient.is_self
+    patient = patients.details(request.db, context.patient_id, scheme_of(request))
     sees_carers = is_self or decision.allows(Permission.CARE_MANAGE)
     return {
         "is_self": is_self,
-        "patient": patients.details(request.db, context.patient_id, scheme_of(request)),
+        "patient": patient,
         "sees": sees,
         "needs": needs,
         "needs_damaged": noted.damaged and (sees.transport or sees.alerts),
@@ -65,10 +66,7 @@ def patient_page(context: PatientContext, request: Request) -> dict[str, Any]:
         "care_words": CARE_WORDS,
         "sex_words": SEX_WORDS,
         "is_deceased": PatientStatus.DECEASED,
-        "destinations": [
-            institution_name(request, partner)
-            for partner in patients.destinations(request.db, context.patient_id)
-        ],
+        "destinations": [institution_name(request, each) for each in patient.destinations],
         **(_timeline(context, request) if sees.records else {"cards": [], "next": None}),
     }
 
