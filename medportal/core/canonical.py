@@ -70,13 +70,15 @@ def _check(value: object, depth: int) -> None:
         return
     if isinstance(value, list | tuple):
         for item in value:
-            _check(item, depth + 1)
+            if type(item) not in _PLAIN or depth >= MAX_DEPTH:
+                _check(item, depth + 1)
         return
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str | int) or isinstance(key, bool):
                 raise NotCanonical("a map key that is neither text nor integer")
-            _check(item, depth + 1)
+            if type(item) not in _PLAIN or depth >= MAX_DEPTH:
+                _check(item, depth + 1)
         return
     raise NotCanonical(f"{type(value).__name__} has no canonical form")
 

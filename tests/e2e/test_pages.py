@@ -30,6 +30,7 @@ VISITS = (
         ("/patients", "patient", "+?category=laboratory", *MADE_HERE, "~/amend"),
     ),
     ("hospital", "doctor", (*MADE_HERE, "~/retract", "~/move", "~/versions", "~/versions/1")),
+    ("hospital", "doctor", (*MADE_HERE, "~/file")),
     ("hospital", "ward_clerk", ("/held",)),
     ("hospital", "ward_clerk", ("/patients/register", "/patients/find", "/patients", "patient")),
     ("hospital", "ward_clerk", ("/patients", "patient", "+/code", "-/care")),
@@ -134,6 +135,31 @@ def test_what_somebody_changed_meanwhile_is_shown_accessibly(demonstration, new_
         assert found.violations_count == 0, (page.url, found.generate_report())
         assert page.evaluate(WIDER) <= 0, f"{page.url} runs over"
         page.screenshot(path=shots / f"changed-meanwhile-{where[2:]}.png", full_page=True)
+
+
+@pytest.mark.parametrize(("language", "width"), [("en", 1280), ("pt", 390)], ids=str)
+def test_the_pages_of_an_erasure_are_accessible(demonstration, new_page, shots, language, width):
+    """Found by number, asked about; refused here, because the records are young."""
+    page = new_page(width=width)
+    url = demonstration.url("hospital")
+    sign_in(page, url, demonstration.account("hospital", "privacy_officer"))
+    if language == "pt":
+        page.goto(url + "/help")
+        page.locator("button[name=language][value=pt]").click()
+    page.goto(url + "/erasures")
+    page.locator("[name=number]").fill(demonstration.account("hospital", "patient")["citizen_number"])
+    page.locator("#form button[type=submit]").click()
+    page.wait_for_load_state()
+    for step in ("ask", "refused"):
+        found = Axe().run(page)
+        assert found.violations_count == 0, (step, found.generate_report())
+        assert page.evaluate(WIDER) <= 0, f"{step} runs over at {width}"
+        page.screenshot(path=shots / f"erasure-{step}-{language}-{width}.png", full_page=True)
+        if step == "ask":
+            page.locator("[name=reason]").first.check()
+            page.locator("#form button[type=submit]").click()
+            page.wait_for_load_state()
+    expect(page.locator(".error-summary, [role=alert]").first).to_be_visible()
 
 
 def test_the_first_visit_and_the_next_are_small(demonstration, new_page):

@@ -33,10 +33,10 @@ READING = {
     P.AUDIT_EXPORT,
 }
 #: What is sent by POST all the same, so that what was sought stands in no address.
-SEARCHES = {"audit-find", "audit-export"}
+SEARCHES = {"audit-find", "audit-export", "record-find"}
 #: Views about one patient under a permission that does not look at the patient: they ask
 #: themselves whether the patient is there, and who they are.
-WITHOUT_THE_PATIENT = {"patient-code"}
+WITHOUT_THE_PATIENT = {"patient-code", "erasure", "erasure-withdraw"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def test_views_of_exceptions_are_the_only_ones_without_a_route(views):
     names = {view.function.__name__ for view in views if not view.route}
     assert names == {
         "ask_again",
+        "erased",
         "forged",
         "missing",
         "refused",
@@ -130,6 +131,11 @@ def test_every_permission_that_is_not_for_reading_is_for_a_deed():
         P.SUPPORT_KEEP,
         P.CARE_MANAGE,
         P.RECORD_CREATE,
+        P.RECORD_AMEND,
+        P.RECORD_EXPORT,
+        P.RESULT_ACKNOWLEDGE,
+        P.HELD_DECIDE,
+        P.ERASURE_DECIDE,
         P.GLASS_BREAK,
         P.RULES_MANAGE,
         P.COMPLAINT_MAKE,
