@@ -123,7 +123,7 @@ def test_nothing_of_the_plaintext_or_context_shows() -> None:
     [
         lambda key: envelope.seal_document(key, PLAINTEXT, CONTEXT),
         lambda key: envelope.open_document(key, b"", CONTEXT),
-        lambda key: kdf.wrap(KEY, key, "label", CONTEXT),
+        lambda key: kdf.wrap(KEY, key, b"context"),
     ],
 )
 def test_a_key_has_32_bytes(use: Callable[[bytes], bytes], length: int) -> None:
@@ -137,10 +137,11 @@ def test_a_context_is_plain_data() -> None:
 
 
 def test_unwrapping_bytes_of_another_length_gives_nothing() -> None:
-    wrapped = kdf.wrap(KEY, OTHER_KEY, "label", CONTEXT)
-    assert kdf.unwrap(KEY, wrapped, "label", CONTEXT) == OTHER_KEY
-    assert kdf.unwrap(KEY, wrapped[:-8], "label", CONTEXT) is None
-    assert kdf.unwrap(KEY, wrapped, "another label", CONTEXT) is None
+    bound_to = kdf.context_bytes("label", CONTEXT)
+    wrapped = kdf.wrap(KEY, OTHER_KEY, bound_to)
+    assert kdf.unwrap(KEY, wrapped, bound_to) == OTHER_KEY
+    assert kdf.unwrap(KEY, wrapped[:-8], bound_to) is None
+    assert kdf.unwrap(KEY, wrapped, kdf.context_bytes("another label", CONTEXT)) is None
 
 
 def imported(path: Path) -> set[str]:
