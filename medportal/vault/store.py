@@ -27,6 +27,21 @@ def insert_if_absent(session: Session, model: type[Base], values: Mapping[str, A
     return _rows(session.execute(statement, execution_options=options)) == 1
 
 
+def insert_those_absent(
+    session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]
+) -> int:
+    """Insert those rows whose primary keys are free; return how many, or -1 if nobody knows."""
+    keys = list(model.__table__.primary_key)
+    statement = insert_or(session, model).on_conflict_do_nothing(index_elements=keys)
+    # On the connection: the driver is given all rows at once, and says how many it inserted.
+    options = {"preserve_rowcount": True}
+    return _rows(
+        session.connection().execute(
+            statement, [dict(row) for row in rows], execution_options=options
+        )
+    )
+
+
 def find_patient_key(session: Session, patient_id: str) -> PatientKey | None:
     """Return the patient's row as the database has it now."""
     statement = select(PatientKey).where(PatientKey.patient_id == patient_id)
