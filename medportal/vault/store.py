@@ -106,10 +106,10 @@ def destroy_patient_key(session: Session, patient_id: str, now: datetime) -> boo
 
 def stale_patient_keys(
     session: Session, current: int, limit: int, after: str = ""
-) -> list[PatientKey]:
+) -> list[tuple[str, WrappedKey]]:
     """Return, and take, up to ``limit`` living keys that an older tenant key wraps, by patient."""
     statement = (
-        select(PatientKey)
+        select(PatientKey.patient_id, PatientKey.tenant_key_version, PatientKey.wrapped)
         .where(
             PatientKey.tenant_key_version != current,
             PatientKey.wrapped.is_not(None),
@@ -120,9 +120,9 @@ def stale_patient_keys(
         # Rows that somebody holds are left for the next time: nobody waits for anybody in a
         # circle.
         .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
     )
-    return list(session.scalars(statement))
+    rows = session.execute(statement)
+    return [(row.patient_id, WrappedKey(row.tenant_key_version, row.wrapped)) for row in rows]
 
 
 def stale_patients(session: Session, newest_stale: int, limit: int, after: str) -> list[str]:

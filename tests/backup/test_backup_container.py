@@ -71,6 +71,7 @@ def test_what_was_written_is_read(count: int) -> None:
 
 def test_the_label_stands_in_the_clear_and_nothing_else_does() -> None:
     raw = sealed(b"Amanda" * 40)
+    assert label().backup.encode() in raw
     assert b"Amanda" not in raw
 
 
