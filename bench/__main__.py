@@ -1,6 +1,15 @@
 """``python -m bench``: every bench after the other, JSON lines."""
 
-from bench import access_log, audit_log, backup, decisions, outbox, sign_ins
+from bench import (
+    access_log,
+    audit_log,
+    backup,
+    decisions,
+    outbox,
+    rotation,
+    sealing,
+    sign_ins,
+)
 
 if __name__ == "__main__":
     outbox.main([])
@@ -9,3 +18,5 @@ if __name__ == "__main__":
     access_log.main([])
     audit_log.main()
     backup.main([])
+    sealing.main()
+    rotation.main([])

@@ -94,7 +94,7 @@ def measure(engine: str, home: Path, patients: int, new: Callable[[str], str]) -
     size = done.data.stat().st_size + done.keys.stat().st_size
     database.dispose()
     facts = {"engine": engine, "patients": patients, "records": patients * RECORDS}
-    bare, copied = timed(lambda: seal(size)), timed(lambda: copy(done, home))
+    bare, copied = timed(lambda: encrypt(size)), timed(lambda: copy(done, home))
     for what, seconds in (
         ("create", taken),
         ("verify", timed(lambda: backup.check([done.data, done.keys], opener))),
@@ -139,15 +139,26 @@ def settings(home: Path, url: str) -> Settings:
     )
 
 
-def fill(database: Database, patients: int) -> None:
-    """Write rows of usual size; what is in the documents does not matter to a backup."""
+def random_bytes(_patient: str, _record: str) -> bytes:
+    """Return as many bytes as a sealed record has; to a backup it does not matter which."""
+    return secrets.token_bytes(SEALED)
+
+
+def fill(
+    database: Database,
+    patients: int,
+    key: Callable[[str], bytes] = lambda _patient: secrets.token_bytes(40),
+    seal: Callable[[str, str], bytes] = random_bytes,
+) -> None:
+    """Write rows of usual size: ``key`` gives a patient's wrapped key, ``seal`` a document."""
     for start in range(0, patients, BATCH):
         people = [new_id() for _ in range(min(BATCH, patients - start))]
         with Session(database.engine) as session, session.begin():
-            for table, make in ((Person, person), (Patient, patient), (PatientKey, patient_key)):
+            for table, make in ((Person, person), (Patient, patient)):
                 session.execute(insert(table), [make(each) for each in people])
+            session.execute(insert(PatientKey), [patient_key(each, key(each)) for each in people])
             for each in people:
-                records(session, each)
+                records(session, each, seal)
 
 
 def person(each: str) -> dict[str, Any]:
@@ -177,17 +188,17 @@ def patient(each: str) -> dict[str, Any]:
     }
 
 
-def patient_key(each: str) -> dict[str, Any]:
+def patient_key(each: str, wrapped: bytes) -> dict[str, Any]:
     """Return a patient key's row."""
-    wrapped = secrets.token_bytes(40)
     return {"patient_id": each, "tenant_key_version": 1, "wrapped": wrapped, "created_at": START}
 
 
-def records(session: Session, each: str) -> None:
+def records(session: Session, each: str, seal: Callable[[str, str], bytes]) -> None:
     """Write a patient's records and their documents."""
     rows: list[list[dict[str, Any]]] = [[], [], []]
     for _ in range(RECORDS):
-        record, doc_id, sealed = new_id(), new_id(), secrets.token_bytes(SEALED)
+        record, doc_id = new_id(), new_id()
+        sealed = seal(each, record)
         says = {
             "category": "laboratory",
             "status": "final",
@@ -220,7 +231,7 @@ def records(session: Session, each: str) -> None:
         session.execute(insert(table), values)
 
 
-def seal(size: int) -> None:
+def encrypt(size: int) -> None:
     """Encrypt so many bytes, a megabyte at a time."""
     cipher, chunk = AESGCM(secrets.token_bytes(32)), bytes(1024 * 1024)
     for number in range(size // len(chunk) + 1):

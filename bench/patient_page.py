@@ -64,7 +64,7 @@ BATCH = 2000
 VALUES = (("8310-5", "36.9", "Cel"), ("8867-4", "71", "/min"), ("29463-7", "71.5", "kg"))
 
 
-def fill(portal: Portal) -> list[str]:
+def fill(portal: Portal, opened: int = OPENED) -> list[str]:
     """Add a doctor and the patients whose pages are asked for; return the patients' ids."""
     keys = TenantKeys(portal.tenant, portal.settings.home(portal.tenant.id))
     database, now = Database(portal.tenant), utcnow()
@@ -80,7 +80,7 @@ def fill(portal: Portal) -> list[str]:
         ).person_id
         session.flush()
         set_password(session, doctor, portal.tenant.passwords, PASSWORD, now)
-    found = [_patient(portal, keys, database, doctor, place) for place in range(OPENED)]
+    found = [_patient(portal, keys, database, doctor, place) for place in range(opened)]
     database.dispose()
     return found
 

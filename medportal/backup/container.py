@@ -152,11 +152,6 @@ class SealedReader:
         return length
 
 
-def read_label(file: BinaryIO) -> Label:
-    """Return what a file says about itself, unverified. Raises ``NotABackup``."""
-    return _header(file)[0]
-
-
 def _header(file: BinaryIO) -> tuple[Label, bytes]:
     if file.read(len(MAGIC)) != MAGIC:
         raise NotABackup("this is no backup of medportal, or of a format not known here")

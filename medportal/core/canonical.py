@@ -12,6 +12,8 @@ import cbor2
 from medportal.core.errors import MedportalError
 
 MAX_DEPTH = 16
+#: What has no parts and no bounds; nearly every value is one of these.
+_PLAIN = frozenset({str, bytes, bool, type(None)})
 
 
 class NotCanonical(MedportalError):
@@ -55,27 +57,24 @@ def decode_known(data: bytes) -> Any:
     return cbor2.loads(data)
 
 
-#: Exact types that need no further look; most of what is encoded is one of them.
-_PLAIN = frozenset({str, bytes, bool, type(None)})
-
-
 def _check(value: object, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise NotCanonical("nested too deeply")
-    if type(value) in _PLAIN:
+    if type(value) in _PLAIN or isinstance(value, (bytes, str)):
         return
-    if isinstance(value, int) and not -(2**64) <= value < 2**64:
-        raise NotCanonical("an integer beyond 64 bits")
-    if value is None or isinstance(value, bool | int | bytes | str):
+    if isinstance(value, int):
+        if not -(2**64) <= value < 2**64:
+            raise NotCanonical("an integer beyond 64 bits")
         return
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         for item in value:
             if type(item) not in _PLAIN or depth >= MAX_DEPTH:
                 _check(item, depth + 1)
         return
     if isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str | int) or isinstance(key, bool):
+            # A truth value is an integer to isinstance, but no key.
+            if type(key) is not str and (isinstance(key, bool) or not isinstance(key, (str, int))):
                 raise NotCanonical("a map key that is neither text nor integer")
             if type(item) not in _PLAIN or depth >= MAX_DEPTH:
                 _check(item, depth + 1)

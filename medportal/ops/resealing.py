@@ -4,12 +4,13 @@ What :data:`NOTES` and the documents leave out would be lost when the old key go
 for columns of sealed bytes that nobody named here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from medportal.access import complaints, glass, patient_rules, reviews
@@ -36,7 +37,36 @@ class Sealed:
     column: str
     purpose: str
     name: Callable[[Any], str] = lambda row: str(row.id)
+    #: Finds the rows of ``:patient``; made once, since it is asked for every patient.
+    of_patient: Select[Any] = field(init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Make the query."""
+        rows = select(self.model).where(self.model.__table__.c.patient_id == bindparam("patient"))
+        object.__setattr__(self, "of_patient", rows.execution_options(populate_existing=True))
+
+
+#: Documents that lie in memory together: hundreds of records of one patient shall not.
+TOGETHER = 16
+_VERSIONS = (
+    select(
+        RecordVersion.record_id,
+        RecordVersion.version,
+        RecordVersion.document_id,
+        RecordVersion.document_digest,
+    )
+    .join(Record, Record.id == RecordVersion.record_id)
+    .where(Record.patient_id == bindparam("patient"))
+    .order_by(RecordVersion.record_id, RecordVersion.version)
+)
+_PIN = (
+    update(RecordVersion)
+    .where(
+        RecordVersion.__table__.c.record_id == bindparam("whose"),
+        RecordVersion.__table__.c.version == bindparam("which"),
+    )
+    .values(document_id=bindparam("id"), document_digest=bindparam("digest"))
+)
 
 NOTES = (
     Sealed(SupportNeeds, "sealed", support.PURPOSE),
@@ -104,47 +134,62 @@ def reseal_told(session: Session, vault: Vault) -> tuple[int, int]:
 def _documents(
     session: Session, documents: DocumentStore, rekeying: Rekeying
 ) -> tuple[int, int, list[str]]:
-    rows = session.execute(
-        select(
-            RecordVersion.record_id,
-            RecordVersion.version,
-            RecordVersion.document_id,
-            RecordVersion.document_digest,
-        )
-        .join(Record, Record.id == RecordVersion.record_id)
-        .where(Record.patient_id == rekeying.patient_id)
-        .order_by(RecordVersion.record_id, RecordVersion.version)
-    ).all()
+    rows = session.execute(_VERSIONS, {"patient": rekeying.patient_id}).all()
     damaged, left = 0, []
-    for record_id, version, document_id, digest in rows:
-        # One at a time: hundreds of records of one patient shall not all lie in memory.
-        sealed = documents.get_many([document_id]).get(document_id, b"")
-        if sha256(sealed).digest() != digest:
-            # Missing, or not what the index pins: the new pin must not make it right.
-            damaged += 1
-            continue
-        try:
-            fresh = rekeying.document(record_id, version, sealed)
-        except VaultError:
-            damaged += 1
-            continue
-        fresh_id = new_id()
-        documents.put(fresh_id, fresh)
-        session.execute(
-            update(RecordVersion)
-            .where(RecordVersion.record_id == record_id, RecordVersion.version == version)
-            .values(document_id=fresh_id, document_digest=sha256(fresh).digest())
-        )
-        left.append(document_id)
+    for at in range(0, len(rows), TOGETHER):
+        part = [_Version(*row) for row in rows[at : at + TOGETHER]]
+        fresh = _resealed(documents.get_many([each.document_id for each in part]), part, rekeying)
+        documents.put_many({fresh_id: sealed for _old, fresh_id, sealed in fresh})
+        _pin(session, fresh)
+        damaged += len(part) - len(fresh)
+        left += [old.document_id for old, _fresh_id, _sealed in fresh]
     return len(left), damaged, left
 
 
+@dataclass(frozen=True, slots=True)
+class _Version:
+    record_id: str
+    version: int
+    document_id: str
+    digest: bytes
+
+
+_Fresh = tuple[_Version, str, bytes]
+
+
+def _resealed(
+    found: Mapping[str, bytes], part: Sequence[_Version], rekeying: Rekeying
+) -> list[_Fresh]:
+    """Return those that open with new ids and new bytes; what is left out is damaged."""
+    fresh = []
+    for each in part:
+        sealed = found.get(each.document_id, b"")
+        if sha256(sealed).digest() != each.digest:
+            # Missing, or not what the index pins: the new pin must not make it right.
+            continue
+        with suppress(VaultError):
+            again = rekeying.document(each.record_id, each.version, sealed)
+            fresh.append((each, new_id(), again))
+    return fresh
+
+
+def _pin(session: Session, fresh: Sequence[_Fresh]) -> None:
+    rows = [
+        {
+            "whose": old.record_id,
+            "which": old.version,
+            "id": fresh_id,
+            "digest": sha256(sealed).digest(),
+        }
+        for old, fresh_id, sealed in fresh
+    ]
+    if rows:
+        # On the connection: the session would take this for a bulk update by primary key.
+        session.connection().execute(_PIN, rows)
+
+
 def _notes(session: Session, rekeying: Rekeying, kind: Sealed) -> tuple[int, int]:
-    rows = session.scalars(
-        select(kind.model)
-        .where(kind.model.__table__.c.patient_id == rekeying.patient_id)
-        .execution_options(populate_existing=True)
-    ).all()
+    rows = session.scalars(kind.of_patient, {"patient": rekeying.patient_id}).all()
     done = damaged = 0
     for row in rows:
         sealed = getattr(row, kind.column)

@@ -50,11 +50,6 @@ SEVERITY = {
 }
 
 
-def is_outside(answer: Interpretation) -> bool:
-    """Tell whether a value is outside what is usual, critically or not."""
-    return SEVERITY[answer] >= SEVERITY[Interpretation.LOW]
-
-
 def is_critical(answer: Interpretation) -> bool:
     """Tell whether a value is one for which a laboratory would telephone."""
     return SEVERITY[answer] >= SEVERITY[Interpretation.CRITICAL_LOW]

@@ -22,7 +22,7 @@ from medportal.vault.errors import (
     DocumentTooLarge,
 )
 from medportal.vault.models import Document
-from medportal.vault.store import insert_if_absent
+from medportal.vault.store import insert_if_absent, insert_those_absent
 
 log = structlog.get_logger()
 BATCH = 500
@@ -42,6 +42,9 @@ class DocumentStore(Protocol):
         The same bytes again change nothing; other bytes under the same id raise
         ``DocumentConflict``, more than :data:`MAX_DOCUMENT` of them ``DocumentTooLarge``.
         """
+
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
+        """Keep many documents, each as :meth:`put` does."""
 
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing``."""
@@ -76,9 +79,6 @@ class DocumentKeeper(DocumentStore, Protocol):
 
     def count(self) -> int:
         """Return about how many documents there are."""
-
-    def put_many(self, documents: Mapping[str, bytes]) -> None:
-        """Keep many documents, each as :meth:`put` does."""
 
     def set_aside(self, doc_ids: Iterable[str], at: datetime) -> None:
         """Mark documents that no record names; they can be read as before."""
@@ -123,9 +123,21 @@ class SqlDocumentStore:
             raise DocumentConflict("another document has this id")
 
     def put_many(self, documents: Mapping[str, bytes]) -> None:
-        """Keep many documents; see :class:`DocumentKeeper`."""
-        for doc_id, sealed in documents.items():
-            self.put(doc_id, sealed)
+        """Keep many documents; see :class:`DocumentStore`."""
+        if not documents:
+            return
+        for sealed in documents.values():
+            require_size(sealed)
+        now = self._clock()
+        rows = [
+            {"id": doc_id, "sealed": sealed, "created_at": now}
+            for doc_id, sealed in documents.items()
+        ]
+        if insert_those_absent(self._session, Document, rows) == len(rows):
+            return
+        found = self.get_many(documents)
+        if any(found.get(doc_id) != sealed for doc_id, sealed in documents.items()):
+            raise DocumentConflict("another document has this id")
 
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing``."""
@@ -197,6 +209,10 @@ class AfterCommit:
         """Keep a document at once; see :class:`DocumentStore`."""
         self._store.put(doc_id, sealed)
 
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
+        """Keep many documents at once; see :class:`DocumentStore`."""
+        self._store.put_many(documents)
+
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing``."""
         return self._store.get(doc_id)
@@ -244,6 +260,10 @@ class FallbackDocumentStore:
     def put(self, doc_id: str, sealed: bytes) -> None:
         """Keep a document in the first store."""
         self._first.put(doc_id, sealed)
+
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
+        """Keep many documents in the first store."""
+        self._first.put_many(documents)
 
     def get(self, doc_id: str) -> bytes:
         """Return a document; raises ``DocumentMissing`` if neither store has it."""

@@ -6,7 +6,8 @@ Layout, all fixed lengths, so there is nothing to parse wrongly::
 
 A fresh random 256-bit key (DEK) is drawn for every envelope and wrapped under a key
 derived from the caller's key and the context (:mod:`medportal.vault.kdf`). AES-256-GCM
-authenticates the whole header and the context as associated data.
+authenticates the whole header and the context as associated data; the header has a fixed length,
+so joining the two is unambiguous.
 
 Why a nonce cannot repeat under a key: a DEK encrypts exactly one message, the one it was
 drawn for, and is forgotten. Two envelopes would have to draw the same 256-bit DEK first.
@@ -94,28 +95,24 @@ def open_document(patient_key: bytes, sealed: bytes, context: Context) -> bytes:
 def _seal(kind: Kind, key: bytes, plaintext: bytes, context: Context) -> bytes:
     dek = secrets.token_bytes(KEY_LENGTH)
     nonce = secrets.token_bytes(NONCE_LENGTH)
-    label = _LABELS[kind]
+    bound_to = context_bytes(_LABELS[kind], context)
     header = (
-        MAGIC
-        + bytes([VERSION, kind])
-        + nonce
-        + _check_tag(key, nonce)
-        + wrap(key, dek, label, context)
+        MAGIC + bytes([VERSION, kind]) + nonce + _check_tag(key, nonce) + wrap(key, dek, bound_to)
     )
-    return header + AESGCM(dek).encrypt(nonce, plaintext, _aad(header, label, context))
+    return header + AESGCM(dek).encrypt(nonce, plaintext, header + bound_to)
 
 
 def _open(kind: Kind, key: bytes, sealed: bytes, context: Context) -> bytes:
     check_key(key)
     parts = _split(kind, sealed)
-    dek = unwrap(key, parts.wrapped, _LABELS[kind], context)
+    bound_to = context_bytes(_LABELS[kind], context)
+    dek = unwrap(key, parts.wrapped, bound_to)
     if dek is None:
         if hmac.compare_digest(parts.check, _check_tag(key, parts.nonce)):
             raise Tampered("the wrapped key was changed, or the context is another")
         raise WrongKey("sealed under another key")
     try:
-        aad = _aad(parts.header, _LABELS[kind], context)
-        return AESGCM(dek).decrypt(parts.nonce, parts.ciphertext, aad)
+        return AESGCM(dek).decrypt(parts.nonce, parts.ciphertext, parts.header + bound_to)
     except InvalidTag:
         raise Tampered("the sealed bytes were changed") from None
 
@@ -139,11 +136,6 @@ def _split(kind: Kind, sealed: bytes) -> _Parts:
         wrapped=sealed[check_end:HEADER_LENGTH],
         ciphertext=sealed[HEADER_LENGTH:],
     )
-
-
-def _aad(header: bytes, label: str, context: Context) -> bytes:
-    """Return the associated data. The header has a fixed length, so joining is unambiguous."""
-    return header + context_bytes(label, context)
 
 
 def _check_tag(key: bytes, nonce: bytes) -> bytes:

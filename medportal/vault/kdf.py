@@ -23,6 +23,8 @@ WRAPPED_LENGTH = KEY_LENGTH + 8
 
 Context = Mapping[str, str | int]
 
+_SHA256 = hashes.SHA256()
+
 
 def check_key(key: bytes) -> bytes:
     """Return ``key`` if it is 32 bytes, else raise ``InvalidKey``."""
@@ -43,21 +45,22 @@ def derive(
     key: bytes, info: bytes, *, salt: bytes | None = None, length: int = KEY_LENGTH
 ) -> bytes:
     """Return ``length`` bytes of HKDF-SHA256 over ``key``; raises ``InvalidKey``."""
-    hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=info)
+    hkdf = HKDF(algorithm=_SHA256, length=length, salt=salt, info=info)
     return hkdf.derive(check_key(key))
 
 
-def wrap(key: bytes, inner: bytes, label: str, context: Context) -> bytes:
-    """Return the 32-byte key ``inner`` wrapped under ``key`` for ``context``, 40 bytes.
+def wrap(key: bytes, inner: bytes, bound_to: bytes) -> bytes:
+    """Return the 32-byte key ``inner`` wrapped under ``key`` for a context, 40 bytes.
 
-    Deterministic: the same inner key under the same key and context gives the same bytes.
+    ``bound_to`` is what :func:`context_bytes` says. Deterministic: the same inner key under the
+    same key and context gives the same bytes. Raises ``InvalidKey``.
     """
-    return aes_key_wrap(derive(key, context_bytes(label, context)), check_key(inner))
+    return aes_key_wrap(derive(key, bound_to), check_key(inner))
 
 
-def unwrap(key: bytes, wrapped: bytes, label: str, context: Context) -> bytes | None:
+def unwrap(key: bytes, wrapped: bytes, bound_to: bytes) -> bytes | None:
     """Return the inner key, or ``None`` if key, context or wrapped bytes do not belong together."""
-    kek = derive(key, context_bytes(label, context))
+    kek = derive(key, bound_to)
     if len(wrapped) != WRAPPED_LENGTH:
         return None
     try:

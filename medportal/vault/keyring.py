@@ -98,8 +98,8 @@ class TenantKeyring:
 
     def wrap_patient_key(self, patient_id: str, key: bytes) -> WrappedKey:
         """Wrap a patient's key under the current tenant key, bound to patient and version."""
-        context = _context(patient_id, self.current)
-        return WrappedKey(self.current, wrap(self.versions[self.current], key, _LABEL, context))
+        bound_to = _bound_to(patient_id, self.current)
+        return WrappedKey(self.current, wrap(self.versions[self.current], key, bound_to))
 
     def unwrap_patient_key(self, patient_id: str, wrapped: WrappedKey) -> bytes:
         """Return a patient's key.
@@ -110,8 +110,7 @@ class TenantKeyring:
         tenant_key = self.versions.get(wrapped.version)
         if tenant_key is None:
             raise UnknownVersion(f"tenant key version {wrapped.version} is not in the keyring")
-        context = _context(patient_id, wrapped.version)
-        key = unwrap(tenant_key, wrapped.wrapped, _LABEL, context)
+        key = unwrap(tenant_key, wrapped.wrapped, _bound_to(patient_id, wrapped.version))
         if key is None:
             raise Tampered("the wrapped key was changed or belongs elsewhere")
         return key
@@ -131,8 +130,8 @@ class TenantKeyring:
         return self.wrap_patient_key(patient_id, self.unwrap_patient_key(patient_id, wrapped))
 
 
-def _context(patient_id: str, version: int) -> dict[str, str | int]:
-    return {"patient": patient_id, "version": version}
+def _bound_to(patient_id: str, version: int) -> bytes:
+    return context_bytes(_LABEL, {"patient": patient_id, "version": version})
 
 
 def _dated(version: int, now: datetime | None) -> dict[int, datetime]:

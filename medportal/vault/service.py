@@ -214,16 +214,15 @@ class Vault:
         that does not open, stays as it is; whoever goes on from the beginning meets it again.
         """
         ring = self._keyring
-        rows = store.stale_patient_keys(session, ring.current, limit, after)
+        found = store.stale_patient_keys(session, ring.current, limit, after)
         fresh, damaged = [], 0
-        for row in rows:
-            old = _living(row)
+        for patient_id, old in found:
             try:
-                fresh.append((row.patient_id, old.wrapped, ring.rewrap(row.patient_id, old)))
+                fresh.append((patient_id, old.wrapped, ring.rewrap(patient_id, old)))
             except (Tampered, UnknownVersion):
                 damaged += 1
         store.swap_many(session, fresh)
-        return Rewrapped(len(fresh), damaged, rows[-1].patient_id if rows else None)
+        return Rewrapped(len(fresh), damaged, found[-1][0] if found else None)
 
     def reseal_secret(self, purpose: str, owner: str, sealed: bytes) -> bytes | None:
         """Return a secret of an account under the current tenant key; ``None`` if it is already.

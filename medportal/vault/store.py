@@ -28,6 +28,21 @@ def insert_if_absent(session: Session, model: type[Base], values: Mapping[str, A
     return _rows(session.execute(statement, execution_options=options)) == 1
 
 
+def insert_those_absent(
+    session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]
+) -> int:
+    """Insert those rows whose primary keys are free; return how many, or -1 if nobody knows."""
+    keys = list(model.__table__.primary_key)
+    statement = insert_or(session, model).on_conflict_do_nothing(index_elements=keys)
+    # On the connection: the driver is given all rows at once, and says how many it inserted.
+    options = {"preserve_rowcount": True}
+    return _rows(
+        session.connection().execute(
+            statement, [dict(row) for row in rows], execution_options=options
+        )
+    )
+
+
 def find_patient_key(session: Session, patient_id: str) -> PatientKey | None:
     """Return the patient's row as the database has it now."""
     return session.scalar(_one_key(), {"patient": patient_id})
@@ -101,10 +116,10 @@ def destroy_patient_key(session: Session, patient_id: str, now: datetime) -> boo
 
 def stale_patient_keys(
     session: Session, current: int, limit: int, after: str = ""
-) -> list[PatientKey]:
+) -> list[tuple[str, WrappedKey]]:
     """Return, and take, up to ``limit`` living keys that an older tenant key wraps, by patient."""
     statement = (
-        select(PatientKey)
+        select(PatientKey.patient_id, PatientKey.tenant_key_version, PatientKey.wrapped)
         .where(
             PatientKey.tenant_key_version != current,
             PatientKey.wrapped.is_not(None),
@@ -115,9 +130,9 @@ def stale_patient_keys(
         # Rows that somebody holds are left for the next time: nobody waits for anybody in a
         # circle.
         .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
     )
-    return list(session.scalars(statement))
+    rows = session.execute(statement)
+    return [(row.patient_id, WrappedKey(row.tenant_key_version, row.wrapped)) for row in rows]
 
 
 def stale_patients(session: Session, newest_stale: int, limit: int, after: str) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from medportal.backup import container
-from medportal.backup.container import DATA, KEYS, Label, SealedReader, SealedWriter, read_label
+from medportal.backup.container import DATA, KEYS, Label, SealedReader, SealedWriter
 from medportal.backup.errors import BackupDamaged, BackupError, NotABackup, WrongBackupKey
 from medportal.core import canonical
 from medportal.vault.sealing import BoxPrivateKey
@@ -71,7 +71,7 @@ def test_what_was_written_is_read(count: int) -> None:
 
 def test_the_label_stands_in_the_clear_and_nothing_else_does() -> None:
     raw = sealed(b"Amanda" * 40)
-    assert read_label(io.BytesIO(raw)) == label()
+    assert label().backup.encode() in raw
     assert b"Amanda" not in raw
 
 

@@ -147,7 +147,9 @@ def test_the_pages_of_an_erasure_are_accessible(demonstration, new_page, shots, 
         page.goto(url + "/help")
         page.locator("button[name=language][value=pt]").click()
     page.goto(url + "/erasures")
-    page.locator("[name=number]").fill(demonstration.account("hospital", "patient")["citizen_number"])
+    page.locator("[name=number]").fill(
+        demonstration.account("hospital", "patient")["citizen_number"]
+    )
     page.locator("#form button[type=submit]").click()
     page.wait_for_load_state()
     for step in ("ask", "refused"):

@@ -13,7 +13,6 @@ from medportal.records.interpret import (
     interpret_answer,
     interpret_observation,
     is_critical,
-    is_outside,
     reference_range,
     urgency_of,
 )
@@ -102,10 +101,8 @@ def test_answers(catalogue: Catalogue, key: str, code: str, meaning: Interpretat
 
 
 def test_how_urgent_a_record_is() -> None:
-    outside = {one for one in I if is_outside(one)}
     critical = {one for one in I if is_critical(one)}
     assert critical == {I.CRITICAL_LOW, I.CRITICAL_HIGH, I.CRITICAL_ABNORMAL}
-    assert outside == critical | {I.LOW, I.HIGH, I.ABNORMAL}
     for one in I:
         assert urgency_of((I.NORMAL, one)) == ("critical" if one in critical else "usual")
     assert urgency_of(()) is Urgency.USUAL

@@ -1,6 +1,6 @@
 """Removal from a store outside of SQL waits for the commit that counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from sqlalchemy import Engine, text
@@ -16,6 +16,9 @@ class Outside:
         self.removed: list[str] = []
 
     def put(self, doc_id: str, sealed: bytes) -> None:
+        raise AssertionError("nothing is put here")
+
+    def put_many(self, documents: Mapping[str, bytes]) -> None:
         raise AssertionError("nothing is put here")
 
     def get(self, doc_id: str) -> bytes:

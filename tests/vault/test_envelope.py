@@ -1,11 +1,14 @@
 """The sealed envelope: what goes in comes out, and nothing else ever does."""
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import medportal
 from medportal.core.canonical import NotCanonical
 from medportal.vault import envelope, kdf
 from medportal.vault.errors import InvalidKey, Tampered, UnknownVersion, WrongKey
@@ -120,7 +123,7 @@ def test_nothing_of_the_plaintext_or_context_shows() -> None:
     [
         lambda key: envelope.seal_document(key, PLAINTEXT, CONTEXT),
         lambda key: envelope.open_document(key, b"", CONTEXT),
-        lambda key: kdf.wrap(KEY, key, "label", CONTEXT),
+        lambda key: kdf.wrap(KEY, key, b"context"),
     ],
 )
 def test_a_key_has_32_bytes(use: Callable[[bytes], bytes], length: int) -> None:
@@ -134,7 +137,34 @@ def test_a_context_is_plain_data() -> None:
 
 
 def test_unwrapping_bytes_of_another_length_gives_nothing() -> None:
-    wrapped = kdf.wrap(KEY, OTHER_KEY, "label", CONTEXT)
-    assert kdf.unwrap(KEY, wrapped, "label", CONTEXT) == OTHER_KEY
-    assert kdf.unwrap(KEY, wrapped[:-8], "label", CONTEXT) is None
-    assert kdf.unwrap(KEY, wrapped, "another label", CONTEXT) is None
+    bound_to = kdf.context_bytes("label", CONTEXT)
+    wrapped = kdf.wrap(KEY, OTHER_KEY, bound_to)
+    assert kdf.unwrap(KEY, wrapped, bound_to) == OTHER_KEY
+    assert kdf.unwrap(KEY, wrapped[:-8], bound_to) is None
+    assert kdf.unwrap(KEY, wrapped, kdf.context_bytes("another label", CONTEXT)) is None
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full name of all that a module imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_nothing_but_the_envelope_and_the_box_has_nonces() -> None:
+    # Why a nonce cannot repeat (docs/keys.md) is said of these two modules, so nobody else may
+    # encrypt: whoever needs it seals an envelope or a box.
+    root = Path(medportal.__file__).parent
+    found = {
+        (path.relative_to(root).as_posix(), name.removeprefix("cryptography.hazmat.primitives."))
+        for path in root.rglob("*.py")
+        for name in imported(path)
+        if "primitives.ciphers" in name or ".hpke" in name or name == "cryptography.fernet"
+    }
+    assert {path for path, _name in found} == {"vault/envelope.py", "vault/sealing.py"}
+    assert {name for path, name in found if path == "vault/envelope.py"} == {"ciphers.aead.AESGCM"}
+    assert {name.split(".")[0] for path, name in found if path == "vault/sealing.py"} == {"hpke"}
