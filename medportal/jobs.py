@@ -108,6 +108,10 @@ class Jobs:
         """The institution with what its admins changed: names in mails, lifetimes of sessions."""
         return self._effective.current()
 
+    def require_keys(self) -> None:
+        """Raise ``ConfigurationError`` unless the keys that the steps need open."""
+        self._keys.require()
+
     def run(self, stop: threading.Event, clock: Clock = utcnow) -> None:
         """Work until told to stop.
 

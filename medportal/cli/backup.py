@@ -3,16 +3,12 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from medportal.cli.context import Context, database_of
-from medportal.cli.output import say
+from medportal.cli.output import may_be_interrupted, say, say_counts
 from medportal.core.clock import utcnow
-
-if TYPE_CHECKING:
-    from medportal.backup.frames import Counts
 
 
 @click.group()
@@ -70,11 +66,9 @@ def backup_create(context: Context, name: str, data: Path, keys: Path) -> None:
     settings = context.settings()
     database = database_of(settings, name)
 
-    def say_counts(counts: "Counts") -> None:
-        say(f"{counts.rows} rows, {counts.documents} documents")
-
     tenant_ = settings.tenant(name)
-    made = create(settings, tenant_, database, Places(data, keys), utcnow(), say_counts)
+    with may_be_interrupted("no backup was made; what is there of one cannot be restored"):
+        made = create(settings, tenant_, database, Places(data, keys), utcnow(), say_counts())
     row = {
         "backup": made.backup,
         "data": str(made.data),

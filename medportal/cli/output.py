@@ -5,8 +5,10 @@ error.
 """
 
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import click
@@ -15,6 +17,10 @@ import click
 PROGRESS_SECONDS = 2.0
 #: More fields than this of a single row do not fit beside each other in a terminal.
 WIDE = 5
+#: The longest word for which a column makes room, at the cost of its neighbours.
+WORD = 19
+#: Exit status after Ctrl-C, as shells have it: 128 and the signal's number.
+INTERRUPTED = 130
 
 
 class Step(Protocol):
@@ -40,16 +46,25 @@ def show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str))
         return
     # Imported here: most commands that scripts run ask for JSON.
+    from rich.box import SIMPLE_HEAVY
     from rich.console import Console
     from rich.table import Table
 
     upright = len(rows) == 1 and len(rows[0]) > WIDE
     if upright:
         rows = [{"field": name, "value": value} for name, value in rows[0].items()]
-    table = Table(title=title, title_justify="left", show_header=not upright)
+    table = Table(
+        title=title,
+        title_justify="left",
+        show_header=not upright,
+        box=SIMPLE_HEAVY,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for name in rows[0] if rows else ["-"]:
-        # Nothing is cut short: paths and codes are there to be used.
-        table.add_column(name, overflow="fold")
+        # Nothing is cut short: paths and codes are there to be used. Words stay whole if they can.
+        words = " ".join([name, *(str(row[name]) for row in rows)]).split()
+        table.add_column(name, overflow="fold", min_width=min(max(map(len, words)), WORD))
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)
@@ -74,6 +89,31 @@ def say_steps() -> Callable[[Step], None]:
     return told
 
 
+class Counts(Protocol):
+    """How much of a backup is written."""
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows."""
+
+    @property
+    def documents(self) -> int:
+        """Return how many documents."""
+
+
+def say_counts() -> Callable[[Counts], None]:
+    """Return what says every few seconds how much of a backup is written."""
+    said = time.monotonic()
+
+    def progress(counts: Counts) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            say(f"{counts.rows} rows, {counts.documents} documents")
+
+    return progress
+
+
 def say_documents(name: str) -> Callable[[int, int], None]:
     """Return what says every few seconds how many documents were looked at."""
     said = time.monotonic()
@@ -85,3 +125,13 @@ def say_documents(name: str) -> Callable[[int, int], None]:
             say(f"{name}: {done} of {total} documents")
 
     return progress
+
+
+@contextmanager
+def may_be_interrupted(words: str) -> Iterator[None]:
+    """Say on Ctrl-C what it means for the work that was under way, and end with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"medportal: interrupted: {words}")
+        sys.exit(INTERRUPTED)

@@ -25,11 +25,14 @@ def jobs(context: Context, names: tuple[str, ...]) -> None:
     for name in names or settings.tenants:
         # A tenant behind the code is refused once, here, and not at every turn of its loop.
         registry.database(settings.tenant(name).id).require_current()
-    loops: list[Callable[[threading.Event], None]] = [
-        Jobs(settings, settings.tenant(name), registry.database(name)).run
+    made = [
+        Jobs(settings, settings.tenant(name), registry.database(name))
         for name in names or settings.tenants
     ]
-    _run_until_stopped(loops)
+    for one in made:
+        # As above: a key that cannot be opened would fail some step at every turn.
+        one.require_keys()
+    _run_until_stopped([one.run for one in made])
 
 
 def _run_until_stopped(loops: list[Callable[[threading.Event], None]]) -> None:
@@ -49,7 +52,12 @@ def _run_until_stopped(loops: list[Callable[[threading.Event], None]]) -> None:
 @click.pass_obj
 def portal(context: Context) -> None:
     """Serve the portal until SIGTERM."""
-    context.settings()
+    from medportal.keys import TenantKeys
+    from medportal.pki.profiles import Group
+
+    settings = context.settings()
+    for tenant in settings.tenants.values():
+        TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,)).require()
     command = context.portal_command()
     os.execv(command[0], command)  # noqa: S606  (this program, another module)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medportal.cli.context import Context, database_of
-from medportal.cli.output import say, say_documents
+from medportal.cli.output import may_be_interrupted, say, say_documents
 from medportal.core.clock import utcnow
 
 if TYPE_CHECKING:
@@ -65,9 +65,13 @@ def store_copy(
 
     stores = _stores(context, name)
     begin, end = direction(context.settings().tenant(name), to, source)
-    done = stores.copy(begin, end, say_documents(name))
-    if clear and done.result.is_whole:
-        done.removed = stores.clear(begin, say_documents(name))
+    with may_be_interrupted(
+        "nothing is lost and both stores hold whole documents. Run the same command again: what is "
+        "there already is not copied twice"
+    ):
+        done = stores.copy(begin, end, say_documents(name))
+        if clear and done.result.is_whole:
+            done.removed = stores.clear(begin, say_documents(name))
     row = {
         "copied": done.copied,
         "mended": done.mended,

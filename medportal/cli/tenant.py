@@ -56,7 +56,11 @@ def tenant_access(context: Context) -> None:
     """Print who may see what and why, for a privacy officer: Markdown, from the decision table."""
     from medportal.access.document import document
 
-    click.echo(document(list(context.settings().tenants.values())), nl=False)
+    words = document(list(context.settings().tenants.values()))
+    if context.as_json:
+        context.show([{"markdown": words}], "Access")
+    else:
+        click.echo(words, nl=False)
 
 
 @tenant.command("grants")
@@ -75,8 +79,11 @@ def tenant_grants(context: Context, name: str, process: str, role: str, only_pri
     from medportal.ops.grants import ProcessRole, apply, statements
 
     if only_print:
-        for line in statements(ProcessRole(process), role):
-            click.echo(f"{line};")
+        lines = statements(ProcessRole(process), role)
+        if context.as_json:
+            context.show([{"statement": line} for line in lines], "Rights")
+        else:
+            click.echo("\n".join(f"{line};" for line in lines))
         return
     with database_of(context.settings(), name).engine.begin() as connection:
         apply(connection, ProcessRole(process), role)
