@@ -27,6 +27,7 @@ def _stores(context: Context, name: str) -> "Stores":
     return Stores(settings.tenant(name), database_of(settings, name))
 
 
+_ACTOR = "process:command-line"
 _STORE = click.Choice(["sql", "mongodb"])
 
 
@@ -72,6 +73,7 @@ def store_copy(
         done = stores.copy(begin, end, say_documents(name))
         if clear and done.result.is_whole:
             done.removed = stores.clear(begin, say_documents(name))
+    stores.note_copy(begin, end, done, _ACTOR, utcnow())
     row = {
         "copied": done.copied,
         "mended": done.mended,
@@ -91,7 +93,9 @@ def store_copy(
 def store_sweep(context: Context, name: str, kind: str | None) -> None:
     """Set aside documents that no record names; remove those set aside thirty days ago."""
     stores = _stores(context, name)
-    swept = stores.sweep(kind or context.settings().tenant(name).documents.store, utcnow())
+    store = kind or context.settings().tenant(name).documents.store
+    swept = stores.sweep(store, utcnow())
+    stores.note_sweep(store, swept, _ACTOR, utcnow())
     row = {
         "documents": swept.looked_at,
         "set aside": swept.set_aside,
