@@ -115,9 +115,7 @@ def keys_rotate(context: Context, name: str, settle: int) -> None:
     is_flag=True,
     help="Destroy older keys of inbox and outbox, once every receiver has the new inbox.pub.",
 )
-@click.confirmation_option(
-    prompt="Every patient gets a new key and every record is sealed anew. Go on?"
-)
+@click.option("--yes", is_flag=True, help="Confirm the action without prompting.")
 @click.pass_obj
 def keys_rekey(
     context: Context,
@@ -126,6 +124,7 @@ def keys_rekey(
     give_up_damaged: bool,
     only_boxes: bool,
     finish: bool,
+    yes: bool,
 ) -> None:
     """Answer a theft of keys: another tenant key, other patient keys, everything sealed anew.
 
@@ -139,6 +138,8 @@ def keys_rekey(
 
     if only_boxes and finish:
         raise click.UsageError("--boxes and --finish are done one after the other")
+    if not yes:
+        click.confirm(_rekey_prompt(only_boxes=only_boxes, finish=finish), abort=True, err=True)
     settings = context.settings()
     tenant = settings.tenant(name)
     database = database_of(settings, name)
@@ -181,6 +182,14 @@ def keys_rekey(
     _say_boxes(held, named)
     if damaged or len(named) < len(BOXES) or row["boxes_shut"]:
         sys.exit(1)
+
+
+def _rekey_prompt(*, only_boxes: bool, finish: bool) -> str:
+    if finish:
+        return "What is still sealed to the older keys can never be opened again. Go on?"
+    if only_boxes:
+        return "Inbox and outbox get new keys and what lies there is sealed anew. Go on?"
+    return "Every patient gets a new key and every record is sealed anew. Go on?"
 
 
 def _say_boxes(keys: "TenantKeys", renewed: Mapping[str, object]) -> None:
