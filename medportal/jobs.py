@@ -41,6 +41,7 @@ from medportal.mail.outbox import has_due, keep_house
 from medportal.mail.sending import Sender, send_due
 from medportal.ops.institution import renew_crl
 from medportal.ops.pinned import PinMissing, pinned_head
+from medportal.ops.stores import Stores, Swept
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
@@ -62,6 +63,7 @@ ACTOR = "process:jobs"
 #: Jobs file records (portal), open the inbox and sign heads (jobs), index patients (pair).
 JOBS_GROUPS = (Group.PORTAL, Group.JOBS, Group.PAIR)
 HOUSEKEEPING = timedelta(minutes=5)
+SWEEP = timedelta(days=1)
 #: After a failure a step waits this long, doubled each time up to the last value.
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=1)
@@ -98,15 +100,22 @@ class Jobs:
             _Step("erasures", self._erase, every=timedelta(seconds=2)),
             _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
+            _Step("documents", self._sweep, every=SWEEP),
         ]
         self._mailing = [_Step("mail", self._mail)]
         self._sender_id = new_id()
+        self._stores = Stores(tenant, database)
+        self._swept, self._swept_to = Swept(0, 0, 0, 0), ""
         self._stop = threading.Event()
 
     @property
     def _tenant(self) -> Tenant:
         """The institution with what its admins changed: names in mails, lifetimes of sessions."""
         return self._effective.current()
+
+    def require_keys(self) -> None:
+        """Raise ``ConfigurationError`` unless the keys that the steps need open."""
+        self._keys.require()
 
     def run(self, stop: threading.Event, clock: Clock = utcnow) -> None:
         """Work until told to stop.
@@ -322,6 +331,18 @@ class Jobs:
             approvals.expire(session, now)
             drop_declined(session, now - held.UNDONE_WITHIN)
             keep_house(session, now, has_server=self._tenant.mail is not None)
+        return False
+
+    def _sweep(self, now: datetime) -> bool:
+        """Sweep one batch of the store in use; the log hears of a sweep that changed something."""
+        kind = self._tenant.documents.store
+        swept, after = self._stores.sweep_part(kind, self._swept_to, now)
+        self._swept, self._swept_to = self._swept.plus(swept), after or ""
+        if after is not None:
+            return True
+        if self._swept.changed:
+            self._stores.note_sweep(kind, self._swept, ACTOR, now)
+        self._swept = Swept(0, 0, 0, 0)
         return False
 
 

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from medportal.core.errors import ConfigurationError
 from medportal.patients.pseudonyms import PartnerKey
-from medportal.pki.errors import UnknownPartner
+from medportal.pki.errors import PkiError, UnknownPartner
 from medportal.pki.keystore import KeyStore
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, TrustStore, pair_keys
@@ -22,17 +22,14 @@ from medportal.pki.passphrases import DEFAULT_GROUPS, load_passphrases
 from medportal.pki.profiles import CrlLimits, Group, Purpose
 from medportal.pki.signers import Signer
 from medportal.tenancy.tenant import Tenant
-from medportal.vault.boxes import load_private, load_public
+from medportal.vault.boxes import Sealer, Unsealer
+from medportal.vault.errors import VaultError
 from medportal.vault.keystore import KeyringFile
-from medportal.vault.sealing import (
-    BoxPrivateKey,
-    BoxPublicKey,
-    open_with,
-    seal_to,
-)
 from medportal.vault.service import Vault
 
 GROUPS = DEFAULT_GROUPS
+#: The boxes of an institution, and the group whose passphrase opens each.
+BOXES = {"inbox": Group.JOBS, "outbox": Group.OUTBOX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +116,37 @@ class TenantKeys:
                 "restore keys and passphrases from the same backup"
             ) from error
 
+    def require(self) -> None:
+        """Open one key of every group of this process, so that its start says what is missing.
+
+        Raises ``ConfigurationError`` with every passphrase file that is missing, open to others,
+        or of other keys, and every key file that is not there.
+        """
+        problems = []
+        for group in self._groups:
+            alone = TenantKeys(self.tenant, self.places.home, (group,))
+            try:
+                alone.passphrase(group)
+                alone._open_one(group)
+            except (ConfigurationError, PkiError, VaultError) as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigurationError(*problems)
+
+    def _open_one(self, group: Group) -> None:
+        match group:
+            case Group.PORTAL:
+                _ = self.vault
+            case Group.JOBS:
+                _ = self._inbox_private
+                self.signer(Purpose.HEAD)
+            case Group.PAIR:
+                self.keystore.share()
+            case Group.OUTBOX:
+                _ = self._outbox_private
+            case Group.EXCHANGE:
+                self.signer(Purpose.EXCHANGE)
+
     @cached_property
     def vault(self) -> Vault:
         """Return the vault that seals and opens records."""
@@ -199,32 +227,32 @@ class TenantKeys:
 
     def seal_outgoing(self, parcel: bytes, info: bytes) -> bytes:
         """Seal a parcel for the sender."""
-        return seal_to(self._outbox_public, parcel, info)
+        return self.sealer("outbox").seal(parcel, info)
 
     def open_outgoing(self, sealed: bytes, info: bytes) -> bytes:
         """Open a parcel as the sender. Raises a ``VaultError``."""
-        return open_with(self._outbox_private, sealed, info)
+        return self._outbox_private.open(sealed, info)
 
     def seal_incoming(self, parcel: bytes, info: bytes) -> bytes:
         """Seal a parcel for the intake, as the receiver does."""
-        return seal_to(self._inbox_public, parcel, info)
+        return self.sealer("inbox").seal(parcel, info)
 
     def open_incoming(self, sealed: bytes, info: bytes) -> bytes:
         """Open a parcel as the intake. Raises a ``VaultError``."""
-        return open_with(self._inbox_private, sealed, info)
+        return self._inbox_private.open(sealed, info)
+
+    def sealer(self, box: str) -> Sealer:
+        """Return what seals to one of the two boxes."""
+        return self._sealers[box]
 
     @cached_property
-    def _outbox_public(self) -> BoxPublicKey:
-        return load_public(self.places.vault, "outbox")
+    def _sealers(self) -> dict[str, Sealer]:
+        return {box: Sealer(self.places.vault, box) for box in BOXES}
 
     @cached_property
-    def _inbox_public(self) -> BoxPublicKey:
-        return load_public(self.places.vault, "inbox")
+    def _outbox_private(self) -> Unsealer:
+        return Unsealer(self.places.vault, "outbox", self.passphrase(Group.OUTBOX))
 
     @cached_property
-    def _outbox_private(self) -> BoxPrivateKey:
-        return load_private(self.places.vault, "outbox", self.passphrase(Group.OUTBOX))
-
-    @cached_property
-    def _inbox_private(self) -> BoxPrivateKey:
-        return load_private(self.places.vault, "inbox", self.passphrase(Group.JOBS))
+    def _inbox_private(self) -> Unsealer:
+        return Unsealer(self.places.vault, "inbox", self.passphrase(Group.JOBS))

@@ -457,6 +457,8 @@ NEVER = frozenset(
         Action.PARTNER_REVOKED,
         Action.KEYS_CREATED,
         Action.KEYS_ROTATED,
+        Action.DOCUMENTS_COPIED,
+        Action.DOCUMENTS_SWEPT,
         Action.CERTIFICATE_ISSUED,
         Action.CERTIFICATE_REVOKED,
         Action.TENANT_CREATED,

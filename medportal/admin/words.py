@@ -98,6 +98,8 @@ ACTIONS = {
     Action.PARTNER_REVOKED: _("Partner revoked"),
     Action.KEYS_CREATED: _("Keys created"),
     Action.KEYS_ROTATED: _("Keys renewed"),
+    Action.DOCUMENTS_COPIED: _("Documents copied to another store"),
+    Action.DOCUMENTS_SWEPT: _("Documents without a record set aside or removed"),
     Action.PATIENT_KEY_DESTROYED: _("Patient's key destroyed"),
     Action.ERASURE_ASKED: _("Erasure of a patient's records asked for"),
     Action.ERASURE_WITHDRAWN: _("Erasure called off"),

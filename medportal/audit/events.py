@@ -127,6 +127,8 @@ class Action(StrEnum):
     PARTNER_REVOKED = "partner-revoked"
     KEYS_CREATED = "keys-created"
     KEYS_ROTATED = "keys-rotated"
+    DOCUMENTS_COPIED = "documents-copied"
+    DOCUMENTS_SWEPT = "documents-swept"
     PATIENT_KEY_DESTROYED = "patient-key-destroyed"
     CERTIFICATE_ISSUED = "certificate-issued"
     CERTIFICATE_REVOKED = "certificate-revoked"

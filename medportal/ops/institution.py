@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from medportal.core.errors import ConfigurationError
-from medportal.keys import GROUPS, Places, TenantKeys
+from medportal.keys import BOXES, GROUPS, Places, TenantKeys
 from medportal.pki import ca
 from medportal.pki.descriptors import export_descriptor
 from medportal.pki.keystore import create_share
@@ -47,7 +47,7 @@ def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
     if not places.keyring.exists():
         vault_keystore.create(places.keyring, passphrases[Group.PORTAL], now=now)
         made.append("tenant key")
-    for name, group in (("inbox", Group.JOBS), ("outbox", Group.OUTBOX)):
+    for name, group in BOXES.items():
         if not (places.vault / f"{name}.key").exists():
             create_box_keys(places.vault, name, passphrases[group])
             made.append(f"{name} keys")

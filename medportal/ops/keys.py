@@ -21,6 +21,7 @@ from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore
+from medportal.vault.boxes import retired
 from medportal.vault.errors import VaultError
 from medportal.vault.store import ages, count_by_version
 
@@ -115,6 +116,9 @@ def _boxes(places: Places, now: datetime) -> Iterator[Line]:
         ("outbox", Group.OUTBOX, "opens what waits to be sent"),
     ):
         yield _file(f"{name} key", words, group, places.vault / f"{name}.key", now)
+        for path in retired(places.vault, name):
+            state = "kept for what is sealed to it: run keys rekey --finish"
+            yield _line(f"older {name} key", words, str(group), _written(path), now, state)
 
 
 def _certified(places: Places, now: datetime) -> Iterator[Line]:

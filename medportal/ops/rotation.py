@@ -113,7 +113,8 @@ class Change:
     """One institution's keys, and how to go about changing them.
 
     ``settle`` and ``wait`` are for tests and for machines where nothing serves.
-    ``give_up_damaged``: a rekey may leave behind what does not open, for ever.
+    ``give_up_damaged``: a rekey may leave behind what does not open, for ever. ``renew_boxes`` is
+    called by a rekey before it can end, and again if it was interrupted.
     """
 
     tenant: Tenant
@@ -127,6 +128,7 @@ class Change:
     cost: Cost = DEFAULT_COST
     batch: int = BATCH
     give_up_damaged: bool = False
+    renew_boxes: Callable[[], None] = lambda: None
 
 
 def change_of(
@@ -182,6 +184,7 @@ def rekey(change: Change) -> Changed:
         ring = _load(change)
         if not ring.distrusted:
             ring = _begin(change, ring.distrusting(change.clock()), "rekey")
+        change.renew_boxes()
         vault = Vault(change.tenant.id, ring)
         return _finish(change, vault, ring, "rekey", lambda: _rekey_patients(change, vault, ring))
 
@@ -386,8 +389,10 @@ def _settle(change: Change, ring: TenantKeyring, changed_at: datetime | None) ->
 
 
 def _wait_until(change: Change, moment: datetime) -> None:
+    total = int(change.settle.total_seconds())
     while (rest := (moment - change.clock()).total_seconds()) > 0:
-        change.say(Progress("waiting for requests under way, seconds", 0, int(rest) + 1))
+        waited = max(0, total - int(rest) - 1)
+        change.say(Progress("seconds waited for requests under way", waited, total))
         change.wait(min(rest, 10.0))
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.records.pins import Pin, count_pins, named, pins
 from medportal.tenancy.registry import Database
@@ -92,6 +94,20 @@ class Swept:
     taken_back: int
     removed: int
 
+    def plus(self, more: "Swept") -> "Swept":
+        """Return what both did together."""
+        return Swept(
+            self.looked_at + more.looked_at,
+            self.set_aside + more.set_aside,
+            self.taken_back + more.taken_back,
+            self.removed + more.removed,
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether any document was set aside, taken back or removed."""
+        return bool(self.set_aside or self.taken_back or self.removed)
+
 
 class Stores:
     """The document stores of one institution."""
@@ -161,20 +177,45 @@ class Stores:
         Only documents older than :data:`GRACE` are looked at; what is set aside can be read as
         before, for :data:`KEEP`.
         """
-        counts = [0, 0, 0, 0]
-        after = ""
-        while True:
-            with self._keeper(kind) as keeper:
-                part = keeper.listing(after)
-                deeds = self._deeds(part, now)
-                keeper.set_aside(deeds.set_aside, now)
-                keeper.take_back(deeds.take_back)
-                removed = keeper.remove(deeds.remove)
-            done = (len(part), len(deeds.set_aside), len(deeds.take_back), removed)
-            counts = [total + more for total, more in zip(counts, done, strict=True)]
-            if len(part) < BATCH:
-                return Swept(*counts)
-            after = part[-1].id
+        swept, after = self.sweep_part(kind, "", now)
+        while after is not None:
+            more, after = self.sweep_part(kind, after, now)
+            swept = swept.plus(more)
+        return swept
+
+    def sweep_part(self, kind: str, after: str, now: datetime) -> tuple[Swept, str | None]:
+        """Sweep one batch, of the documents behind an id; ``None`` where it was the last."""
+        with self._keeper(kind) as keeper:
+            part = keeper.listing(after)
+            deeds = self._deeds(part, now)
+            keeper.set_aside(deeds.set_aside, now)
+            keeper.take_back(deeds.take_back)
+            removed = keeper.remove(deeds.remove)
+        swept = Swept(len(part), len(deeds.set_aside), len(deeds.take_back), removed)
+        return swept, part[-1].id if len(part) >= BATCH else None
+
+    def note_sweep(self, kind: str, swept: Swept, actor: str, now: datetime) -> None:
+        """Tell the audit log of a sweep: which store, and counts."""
+        counts = {
+            "set_aside": swept.set_aside,
+            "taken_back": swept.taken_back,
+            "removed": swept.removed,
+        }
+        self._note(Action.DOCUMENTS_SWEPT, {"store": kind, **counts}, actor, now)
+
+    def note_copy(self, source: str, to: str, done: Copied, actor: str, now: datetime) -> None:
+        """Tell the audit log of a copy: from where to where, and counts."""
+        counts = {
+            "copied": done.copied,
+            "mended": done.mended,
+            "removed": done.removed,
+            "wrong": done.result.wrong_ones,
+        }
+        self._note(Action.DOCUMENTS_COPIED, {"from": source, "to": to, **counts}, actor, now)
+
+    def _note(self, action: Action, said: dict[str, str | int], actor: str, now: datetime) -> None:
+        with self._database.writer() as session, session.begin():
+            append(session, Event.create(action, now=now, actor=actor, details=said))
 
     def _deeds(self, part: list[Kept], now: datetime) -> "_Deeds":
         # Asked after the listing: a row that was committed meanwhile is seen.

@@ -49,7 +49,9 @@ def receive(settings: Settings, tenant: Tenant) -> None:
 
 
 def _keys(settings: Settings, tenant: Tenant, groups: Sequence[Group]) -> TenantKeys:
-    return TenantKeys(tenant, settings.home(tenant.id), groups)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups)
+    keys.require()
+    return keys
 
 
 def _listening(host: str, port: int) -> None:

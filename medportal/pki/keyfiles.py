@@ -45,7 +45,10 @@ def from_pem(data: bytes, passphrase: bytes, where: str) -> AnyPrivateKey:
     except ValueError as error:
         if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" not in data:
             raise KeyFileUnfit(f"{where} holds no private key") from error
-        raise WrongPassphrase(f"the passphrase does not open {where}") from error
+        raise WrongPassphrase(
+            f"the passphrase does not open {where}: put back the passphrase file that belongs to "
+            "it, or restore keys and passphrases from the same backup"
+        ) from error
 
 
 def certificate_from_pem(data: bytes, where: str) -> x509.Certificate:

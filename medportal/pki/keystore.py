@@ -148,7 +148,10 @@ class KeyStore:
         try:
             return self._passphrases[group]
         except KeyError as error:
-            raise WrongPassphrase(f"no passphrase of group {group} to open {path}") from error
+            raise WrongPassphrase(
+                f"no passphrase of group {group} to open {path}: put {group}.passphrase back from "
+                "where it is kept apart, or restore keys and passphrases from the same backup"
+            ) from error
 
 
 def create_share(directory: Path, passphrase: bytes) -> bytes:

@@ -3,9 +3,11 @@
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from medportal.vault.errors import KeyFileError
+from medportal.vault.errors import KeyFileError, WrongPassphrase
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
@@ -25,7 +27,7 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
         raise KeyFileError(f"{path.name} exists already") from None
     finally:
         temporary.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def replace(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
@@ -33,7 +35,7 @@ def replace(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
     if not path.is_file():
         raise KeyFileError(f"{path.name} does not exist")
     os.replace(_write_beside(path, data, mode), path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def read_private(path: Path) -> bytes:
@@ -44,6 +46,19 @@ def read_private(path: Path) -> bytes:
 def read_public(path: Path) -> bytes:
     """Return the contents of a file that anybody may read; raises ``KeyFileError``."""
     return _read(path, private=False)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say which file it is that a passphrase does not open, and what to look at."""
+    try:
+        yield
+    except WrongPassphrase:
+        raise WrongPassphrase(
+            f"the passphrase does not open the key file {path}: it is another file's or an older "
+            "one. Put back the passphrase file that belongs to it, or restore keys and "
+            "passphrases from the same backup"
+        ) from None
 
 
 def _read(path: Path, *, private: bool) -> bytes:
@@ -74,7 +89,8 @@ def _write_beside(path: Path, data: bytes, mode: int) -> Path:
     return temporary
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make names that came, went or changed in a directory outlast a crash."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

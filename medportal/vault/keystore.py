@@ -13,6 +13,7 @@ from medportal.core import canonical
 from medportal.core.clock import from_micros, to_micros
 from medportal.vault import keyfiles
 from medportal.vault.errors import InvalidKey, KeyFileError, KeysBusy
+from medportal.vault.keyfiles import naming
 from medportal.vault.keyring import TenantKeyring
 from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
 
@@ -38,7 +39,8 @@ def load(path: Path, passphrase: bytes) -> TenantKeyring:
     Raises ``WrongPassphrase``, ``Tampered``, ``UnknownVersion``, or ``KeyFileError`` if it is
     missing, malformed or readable by others.
     """
-    return _from_bytes(unprotect(_PURPOSE, keyfiles.read_private(path), passphrase))
+    with naming(path):
+        return _from_bytes(unprotect(_PURPOSE, keyfiles.read_private(path), passphrase))
 
 
 def save(path: Path, keyring: TenantKeyring, passphrase: bytes, cost: Cost = DEFAULT_COST) -> None:

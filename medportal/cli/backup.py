@@ -1,0 +1,191 @@
+"""``medportal backup``: make, check and restore backups."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from medportal.cli.context import Context, database_of
+from medportal.cli.output import may_be_interrupted, say, say_counts
+from medportal.core.clock import utcnow
+
+
+@click.group()
+def backup() -> None:
+    """Backups of an institution: two files, one with data, one with keys."""
+
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _opens_backups(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that open a backup."""
+    key = click.option(
+        "--key",
+        "away",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        required=True,
+        help="The directory that medportal backup key made.",
+    )
+    passphrase = click.option(
+        "--passphrase-file", "passphrase", type=_FILE, required=True, help="Of the backup key."
+    )
+    return key(passphrase(command))
+
+
+@backup.command("key")
+@click.argument("name")
+@click.option("--to", "away", type=_DIRECTORY, required=True, help="To be carried away.")
+@click.option(
+    "--passphrase-file", "passphrase", type=_FILE, required=True, help="Keep it apart from both."
+)
+@click.pass_obj
+def backup_key(context: Context, name: str, away: Path, passphrase: Path) -> None:
+    """Make the key that backups are sealed to; this machine keeps its public half only."""
+    from medportal.ops.backup import create_backup_key
+
+    settings = context.settings()
+    create_backup_key(settings, settings.tenant(name), away, passphrase)
+    context.show([{"tenant": name, "carry_away": str(away)}], "Backup key")
+
+
+@backup.command("create")
+@click.argument("name")
+@click.option("--to", "data", type=_DIRECTORY, required=True, help="For the data file.")
+@click.option(
+    "--keys-to", "keys", type=_DIRECTORY, required=True, help="For the keys file, apart from it."
+)
+@click.pass_obj
+def backup_create(context: Context, name: str, data: Path, keys: Path) -> None:
+    """Make a backup while everything serves. Exit status 1: documents are missing or changed."""
+    from medportal.backup.making import Places
+    from medportal.ops.backup import create
+
+    settings = context.settings()
+    database = database_of(settings, name)
+
+    tenant_ = settings.tenant(name)
+    with may_be_interrupted("no backup was made; what is there of one cannot be restored"):
+        made = create(settings, tenant_, database, Places(data, keys), utcnow(), say_counts())
+    row = {
+        "backup": made.backup,
+        "data": str(made.data),
+        "keys": str(made.keys),
+        "rows": made.counts.rows,
+        "documents": made.counts.documents,
+        "damaged": made.damaged,
+    }
+    context.show([row], f"Backup of {name}")
+    if made.damaged:
+        say(
+            "medportal: some documents are missing or not what their rows say, and are not in the "
+            "backup: if a patient was erased or keys renewed meanwhile, make it again"
+        )
+        sys.exit(1)
+
+
+@backup.command("verify")
+@click.argument("files", type=_FILE, nargs=-1, required=True)
+@_opens_backups
+@click.pass_obj
+def backup_verify(context: Context, files: tuple[Path, ...], away: Path, passphrase: Path) -> None:
+    """Read backup files to their ends: whole, unchanged and this institution's own."""
+    from medportal.ops.backup import check, opener
+
+    rows = [
+        {
+            "tenant": found.label.tenant,
+            "part": found.label.part,
+            "made": found.label.made.isoformat(),
+            "rows": found.counts.rows,
+            "documents": found.counts.documents,
+            "files": found.counts.files,
+            "state": "whole",
+        }
+        for found in check(list(files), opener(away, passphrase))
+    ]
+    context.show(rows, "Backups")
+
+
+@backup.command("restore")
+@click.argument("name")
+@click.option("--data", type=_FILE, required=True, help="The data file.")
+@click.option("--keys", type=_FILE, required=True, help="The keys file: this one's or a later.")
+@click.option("--ledger", type=_FILE, help="The newest ledger of erasures that is left.")
+@click.option(
+    "--ledger-of-the-backup",
+    "is_old",
+    is_flag=True,
+    help="No newer one is left: whoever was erased since the keys file was made comes back.",
+)
+@click.option("--head", type=_FILE, help="The last head of what is lost, from a partner.")
+@click.option(
+    "--statement",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --head: where to write the signed statement for the partners.",
+)
+@_opens_backups
+@click.pass_obj
+def backup_restore(
+    context: Context,
+    name: str,
+    data: Path,
+    keys: Path,
+    ledger: Path | None,
+    is_old: bool,
+    head: Path | None,
+    statement: Path | None,
+    away: Path,
+    passphrase: Path,
+) -> None:
+    """Restore a backup into an empty directory and database; stop everything that runs first."""
+    from medportal.backup.restoring import Pair
+    from medportal.ops.backup import Lost, opener, restore
+
+    if (head is None) != (statement is None):
+        raise click.UsageError("--head and --statement belong together")
+    if (ledger is None) != is_old:
+        raise click.UsageError(
+            "say which ledger of erasures counts: --ledger FILE, the newest that is left (from the "
+            "lost machine, or a later keys backup), or --ledger-of-the-backup, with which patients "
+            "who were erased since come back"
+        )
+    settings = context.settings()
+    done = restore(
+        settings,
+        settings.tenant(name),
+        Pair(data, keys),
+        opener(away, passphrase),
+        utcnow(),
+        ledger=ledger,
+        lost=Lost(head, statement) if head and statement else None,
+    )
+    row = {
+        "tenant": name,
+        "made": done.data.label.made.isoformat(),
+        "rows": done.data.counts.rows + done.keys.counts.rows,
+        "documents": done.data.counts.documents,
+        "files": done.keys.counts.files,
+        "erased_again": done.erased,
+        "erasures_known": done.lines,
+        "cannot_be_opened": "unknown" if done.shut is None else done.shut,
+    }
+    context.show([row], "Restored")
+    say(
+        "medportal: everything is as at the backup: who was suspended, left a role or a ward, was "
+        "blocked by a patient, or was revoked as a partner since then is back. Keep the portal "
+        "closed and go through docs/operations.md, After a restore"
+    )
+    if done.shut:
+        say(
+            f"medportal: {done.shut} secrets of authenticator apps or held transfers lie under a "
+            "tenant key that the keys file no longer has: take the keys file that was made with "
+            "the data, or let these people set up their app again"
+        )
+    if head is None:
+        say(
+            "medportal: if a partner holds a later head of this log, declare what is lost before "
+            "jobs starts: medportal audit accept-restore --head FILE"
+        )

@@ -1,0 +1,160 @@
+"""Commands about keys as an operator runs them: processes, their words and their exit statuses."""
+
+import re
+import signal
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pytest
+from cli_helpers import HOSPITAL, Commands, put_aside
+
+from medportal.vault import keystore
+
+KINDS = {
+    "tenant key 1": "portal",
+    "patient keys": "portal",
+    "inbox key": "jobs",
+    "outbox key": "outbox",
+    "authority": "ca",
+    "web": "portal",
+    "channel": "exchange",
+    "exchange": "exchange",
+    "record": "portal",
+    "receipt": "exchange",
+    "head": "jobs",
+    "head-pq": "jobs",
+    "pair key": "pair",
+    "keys of pairs": "pair",
+    **{f"{g}.passphrase": g for g in ("ca", "portal", "pair", "exchange", "outbox", "jobs")},
+}
+#: Which group's passphrase a command needs.
+NEEDS = [
+    ("portal", ("keys", "rotate", HOSPITAL, "--settle", "0")),
+    ("portal", ("keys", "rekey", HOSPITAL, "--settle", "0", "--yes")),
+    ("portal", ("portal",)),
+    ("portal", ("jobs", HOSPITAL)),
+    ("jobs", ("jobs", HOSPITAL)),
+    ("pair", ("jobs", HOSPITAL)),
+    ("jobs", ("backup", "create", HOSPITAL, "--to", "{tmp}/data", "--keys-to", "{tmp}/keys")),
+    ("jobs", ("audit", "pin", HOSPITAL, "--yes")),
+    ("outbox", ("transfer", "send", HOSPITAL)),
+    ("exchange", ("transfer", "receive", HOSPITAL)),
+    ("exchange", ("partner", "export", HOSPITAL, "--output", "{tmp}/descriptor")),
+]
+
+
+@pytest.fixture(scope="module")
+def with_backup_key(commands: Commands) -> Path:
+    passphrase = commands.directory / "backup.passphrase"
+    passphrase.write_text("a passphrase that is kept in a safe\n")
+    passphrase.chmod(0o600)
+    away = commands.directory / "away"
+    commands.rows("backup", "key", HOSPITAL, "--to", away, "--passphrase-file", passphrase)
+    return away
+
+
+def versions(commands: Commands) -> list[int]:
+    passphrase = commands.passphrase("portal").read_bytes().strip()
+    return sorted(keystore.load(commands.home / "vault" / "tenant.keystore", passphrase).versions)
+
+
+def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Commands) -> None:
+    rows = commands.rows("keys", "status", HOSPITAL)
+    assert {row["key"]: row["group"] for row in rows} == KINDS
+    assert max(Counter(row["key"] for row in rows).values()) == 1
+    for row in rows:
+        assert row["purpose"] and row["state"] and row["tenant"] == HOSPITAL
+        if row["key"] != "keys of pairs":
+            assert row["days"] >= 0
+            assert date.fromisoformat(row["made"])
+    told = commands.run("keys", "status", HOSPITAL, as_json=False).stdout
+    # Names and dates are whole words in eighty columns.
+    assert "exchange.passphrase" in told
+    assert re.search(r"\d{4}-\d\d-\d\d", told)
+
+
+CASES = [("lost", *one) for one in NEEDS] + [
+    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 4, 6, 8)
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "group", "words"),
+    CASES,
+    ids=lambda found: "-".join(found[:2]) if isinstance(found, tuple) else found,
+)
+def test_a_passphrase_file_that_does_not_serve_is_refused_with_words_that_help(
+    commands: Commands,
+    with_backup_key: Path,
+    tmp_path: Path,
+    fault: str,
+    group: str,
+    words: tuple[str, ...],
+) -> None:
+    said = [word.format(tmp=tmp_path) for word in words]
+    with put_aside(commands.passphrase(group)) as path:
+        if fault == "open":
+            path.write_bytes(path.with_name(f"{path.name}.aside").read_bytes())
+            path.chmod(0o644)
+        if fault == "wrong":
+            path.write_text("another passphrase altogether\n")
+            path.chmod(0o600)
+        told = commands.refusal(*said)
+    if fault == "wrong":
+        assert "does not open" in told
+    else:
+        assert f"{group}.passphrase" in told
+    assert ("chmod 600" if fault == "open" else "put") in told.lower()
+
+
+@pytest.mark.parametrize("group", ["ca", "portal", "pair", "exchange", "outbox", "jobs"])
+def test_init_makes_no_new_passphrase_for_keys_that_are_there(
+    commands: Commands, group: str
+) -> None:
+    with put_aside(commands.passphrase(group)) as path:
+        told = commands.refusal("keys", "init", HOSPITAL)
+        assert not path.exists()
+        states = {row["key"]: row["state"] for row in commands.rows("keys", "status", HOSPITAL)}
+    assert states[f"{group}.passphrase"] == "missing"
+    assert f"{group}.passphrase is missing" in told
+    assert "put the file back" in told
+    assert commands.rows("keys", "init", HOSPITAL) == [{"tenant": HOSPITAL, "made": "nothing"}]
+
+
+@pytest.mark.parametrize("deed", ["rotate", "rekey"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["int", "kill"])
+def test_a_change_of_keys_that_was_interrupted_goes_on(
+    commands: Commands, deed: str, number: signal.Signals
+) -> None:
+    (before,) = versions(commands)
+    yes = ["--yes"] if deed == "rekey" else []
+    words = ("keys", deed, HOSPITAL, *yes)
+    status, said = commands.stopped_at("patient", number, *words, "--settle", "60")
+    if number == signal.SIGINT:
+        assert status == 130
+        assert "run the same command again" in said.lower()
+        assert "Traceback" not in said
+    else:
+        assert status == -signal.SIGKILL
+    assert versions(commands) == [before, before + 1]
+    states = [row["state"] for row in commands.rows("keys", "status", HOSPITAL)]
+    assert any(f"run keys {deed} to finish" in state for state in states)
+    (done,) = commands.rows(*words, "--settle", "0")
+    assert (done["version"], done["damaged"]) == (before + 1, 0)
+    assert versions(commands) == [before + 1]
+
+
+def test_a_rotation_waits_for_a_rekey_that_was_interrupted(commands: Commands) -> None:
+    words = ("keys", "rekey", HOSPITAL, "--yes")
+    commands.stopped_at("patient", signal.SIGKILL, *words, "--settle", "60")
+    assert "run medportal keys rekey first" in commands.refusal(
+        "keys", "rotate", HOSPITAL, "--settle", "0"
+    )
+    commands.rows(*words, "--settle", "0")
+
+
+def test_a_rekey_wants_a_yes(commands: Commands) -> None:
+    before = versions(commands)
+    done = commands.run("keys", "rekey", HOSPITAL)
+    assert (done.returncode, versions(commands)) == (1, before)
