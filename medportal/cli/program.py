@@ -22,10 +22,11 @@ from medportal.cli.store import document_store
 from medportal.cli.tenant import tenant
 from medportal.cli.transfer import transfer
 from medportal.core.errors import MedportalError
+from medportal.firewall.commands import firewall
 
 DEFAULT_CONFIG = "development.ini"
 NOUNS = (
-    *(audit, backup, demo, jobs, keys, mail, partner, portal, record),
+    *(audit, backup, demo, firewall, jobs, keys, mail, partner, portal, record),
     *(run_demonstration, sessions, staff, document_store, tenant, transfer),
 )
 
