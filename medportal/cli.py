@@ -26,6 +26,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError, MedportalError
 from medportal.logs import configure_logging
+from medportal.pki.commands import Home
+from medportal.pki.commands import register as register_pki
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database, TenantRegistry
 
@@ -1188,6 +1190,16 @@ def run_demonstration(
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def _pki_home(context: Context, name: str) -> Home:
+    from medportal.ops.institution import pki_home
+
+    settings = context.settings()
+    return pki_home(settings, settings.tenant(name))
+
+
+register_pki(main, _pki_home)
 
 
 if __name__ == "__main__":

@@ -247,13 +247,15 @@ def with_newer_list(signed: Signed, crl_der: Lists, *, ca: Anchors) -> Signed:
     The list is not part of what is signed: it can be replaced, and anybody on the way can have
     replaced it. Given lists of another authority of the institution than the one that certified
     the signer say nothing of it. Raises ``MalformedStatement`` for a carried list that is not the
-    authority's, a ``CrlError`` for given ones that are of no authority trusted.
+    authority's, a ``CrlError`` for a single one given that is of no authority trusted.
     """
     given = _lists(crl_der)
     if given == (signed.crl_der,):
         return signed
     issuer = issuer_of(signed.chain_der, ca)
-    fitting = [each for each in given if _is_of(each, issuer, ca)]
+    if isinstance(crl_der, bytes):
+        verify_crl_origin(crl_der, ca=issuer)
+    fitting = [each for each in given if _signed_list(each, issuer)]
     try:
         carried = crl_number(verify_crl_origin(signed.crl_der, ca=issuer))
     except errors.CrlError as error:
@@ -267,18 +269,6 @@ def with_newer_list(signed: Signed, crl_der: Lists, *, ca: Anchors) -> Signed:
 
 def _lists(crl_der: Lists) -> tuple[bytes, ...]:
     return (crl_der,) if isinstance(crl_der, bytes) else tuple(crl_der)
-
-
-def _is_of(crl_der: bytes, issuer: x509.Certificate, ca: Anchors) -> bool:
-    """Tell whether a list is the issuer's; raise ``CrlError`` if it is of nobody trusted."""
-    try:
-        verify_crl_origin(crl_der, ca=issuer)
-    except errors.CrlError:
-        others = [ca] if isinstance(ca, x509.Certificate) else list(ca)
-        if not any(_signed_list(crl_der, each) for each in others if each != issuer):
-            raise
-        return False
-    return True
 
 
 def _signed_list(crl_der: bytes, ca: x509.Certificate) -> bool:

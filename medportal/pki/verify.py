@@ -38,7 +38,7 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from medportal.pki import errors
-from medportal.pki.certificates import PublicKey, crl_number
+from medportal.pki.certificates import PublicKey, crl_number, permitted_dns
 from medportal.pki.profiles import (
     INSTITUTION_URN,
     Algorithm,
@@ -97,6 +97,16 @@ class VerifiedLeaf:
     def key_id(self) -> str:
         """See :func:`key_id`."""
         return key_id(self.public_key)
+
+    @property
+    def link(self) -> x509.Certificate | None:
+        """What issued the certificate, where that is a link to the authority trusted."""
+        extensions = self.authority.extensions
+        try:
+            extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        except x509.ExtensionNotFound:
+            return None
+        return None if _names_issuer(self.authority, self.authority) else self.authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +195,18 @@ def issued_by(leaf: x509.Certificate, ca: Anchors) -> x509.Certificate | None:
     """Return which of the authorities ``leaf`` says issued it (unverified), ``None`` if none."""
     with _malformed_is(errors.BadChain):
         return next((each for each in _several(ca) if _names_issuer(leaf, each)), None)
+
+
+def issued_list(crl_der: bytes, ca: x509.Certificate) -> bool:
+    """Tell whether a list says that it is the authority's (unverified): by name and key."""
+    with _malformed_is(errors.CrlInvalid):
+        crl = _parse_crl(crl_der)
+        try:
+            said = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+            own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            return crl.issuer == ca.subject
+        return crl.issuer == ca.subject and said.key_identifier == own.digest
 
 
 def issuer_of(chain_der: Sequence[bytes], ca: Anchors) -> x509.Certificate:
@@ -372,18 +394,40 @@ _CA_POLICY = verification.ExtensionPolicy.webpki_defaults_ca()
 def _check_path(
     leaf: x509.Certificate, link: x509.Certificate | None, ca: x509.Certificate, now: datetime
 ) -> None:
+    # The library counts a link towards the path length although it is self-issued, so it verifies
+    # under the link, whose own way to the authority is checked before.
+    issuer = ca if link is None else link
     verifier = (
         verification.PolicyBuilder()
-        .store(verification.Store([ca]))
+        .store(verification.Store([issuer]))
         .time(now)
         .max_chain_depth(0)
         .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
         .build_client_verifier()
     )
     try:
-        verifier.verify(leaf, [] if link is None else [link])
+        verifier.verify(leaf, [])
     except verification.VerificationError as error:
-        raise _path_error(leaf, link or ca, now) from error
+        raise _path_error(leaf, issuer, now) from error
+    if link is not None:
+        _check_constraints(leaf, ca, now)
+
+
+def _check_constraints(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+    """Apply the authority's own constraints to what stands below its link (RFC 5280, 4.2.1.10)."""
+    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
+        raise errors.Expired("the authority that vouches for the issuer has expired")
+    permitted = permitted_dns(ca)
+    if not permitted:
+        return
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    outside = [
+        name
+        for name in names.get_values_for_type(x509.DNSName)
+        if not any(name == each or name.endswith(f".{each}") for each in permitted)
+    ]
+    if outside or names.get_values_for_type(x509.IPAddress):
+        raise errors.BadChain("the certificate is for names that its authority is not permitted")
 
 
 def _path_error(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> Exception:
