@@ -95,7 +95,8 @@ def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
     """Issue the next revocation list if it is due and the authority's key is here."""
     keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,))
     directory = keys.places.pki
-    if Group.CA not in keys.passphrases or not ca.crl_due(directory, now):
+    is_here = Group.CA in keys.passphrases and Layout(directory).ca_key.exists()
+    if not is_here or not ca.crl_due(directory, now):
         return False
     ca.make_crl(directory, ca_passphrase=keys.passphrase(Group.CA), now=now)
     return True

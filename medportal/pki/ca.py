@@ -342,16 +342,22 @@ def _copy_former(layout: Layout, target: Layout) -> list[Path]:
     return written
 
 
+def require_key(directory: Path) -> None:
+    """Raise ``KeyFileMissing``, with words that help, where the authority's key is elsewhere."""
+    path = Layout(directory).ca_key
+    if not path.exists():
+        raise KeyFileMissing(
+            f"{path} is not here: where the authority is kept offline, request here, sign there, "
+            "and import here (medportal pki request, sign, import; docs/pki.md)"
+        )
+
+
 def open_ca(
     layout: Layout, passphrase: bytes
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """Return the authority with its opened key. Raises a ``KeyFileError`` saying what lacks."""
     ca = read_ca(layout.root)
-    if not layout.ca_key.exists():
-        raise KeyFileMissing(
-            f"{layout.ca_key} is not here: where the authority is kept offline, request here, sign "
-            "there, and import here (medportal pki request, sign, import; docs/pki.md)"
-        )
+    require_key(layout.root)
     key = from_pem(read_private(layout.ca_key), passphrase, str(layout.ca_key))
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
         raise KeyFileUnfit(f"{layout.ca_key} does not belong to {layout.ca_certificate}")

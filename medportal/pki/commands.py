@@ -144,6 +144,7 @@ def _names_of(home: Home, purpose: Purpose) -> tuple[str, ...]:
 
 
 def _issue(home: Home, purpose: Purpose, now: datetime) -> dict[str, Any]:
+    authority.require_key(home.directory)
     group = containers.group_of(purpose)
     leaf = authority.issue(
         home.directory,
