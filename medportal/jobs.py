@@ -39,6 +39,7 @@ from medportal.identity.sessions import forget_stale_sessions
 from medportal.keys import TenantKeys
 from medportal.mail.outbox import has_due, keep_house
 from medportal.mail.sending import Sender, send_due
+from medportal.ops import certificates
 from medportal.ops.institution import renew_crl
 from medportal.ops.pinned import PinMissing, pinned_head
 from medportal.ops.stores import Stores, Swept
@@ -99,6 +100,7 @@ class Jobs:
             _Step("held-results", self._prepare_held, every=timedelta(seconds=2)),
             _Step("erasures", self._erase, every=timedelta(seconds=2)),
             _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
+            _Step("certificates", self._certificates, every=HOUSEKEEPING),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
             _Step("documents", self._sweep, every=SWEEP),
         ]
@@ -319,9 +321,31 @@ class Jobs:
     def _writing(self) -> Session:
         return self._database.writer()
 
-    def _housekeeping(self, now: datetime) -> bool:
+    def _certificates(self, now: datetime) -> bool:
+        """Renew certificates and the revocation list, or warn admins where that is not possible."""
+        for each in certificates.renew_due(self._settings, self._tenant, now):
+            log.info("certificate renewed", tenant=self._tenant.id, purpose=str(each.purpose))
+            with self._database.writer() as session, session.begin():
+                append(session, _issued(each, now))
+        if certificates.retire_former(self._settings, self._tenant, now):
+            log.info("former authority retired", tenant=self._tenant.id)
         if renew_crl(self._settings, self._tenant, now):
             log.info("revocation list renewed", tenant=self._tenant.id)
+        directory = self._keys.places.pki
+        due = certificates.warning_due(directory, now)
+        if due is not None:
+            log.warning(
+                "certificate ends",
+                tenant=self._tenant.id,
+                days=due.days,
+                to_do=f"medportal pki status {self._tenant.id}",
+            )
+            with self._database.writer() as session, session.begin():
+                certificates.warn_admins(session, self._tenant, due, now)
+            certificates.remember_warning(directory, due)
+        return False
+
+    def _housekeeping(self, now: datetime) -> bool:
         with self._database.writer() as session, session.begin():
             forget_stale_sessions(session, self._tenant, now)
             throttle.forget_old(session, now)
@@ -344,6 +368,15 @@ class Jobs:
             self._stores.note_sweep(kind, self._swept, ACTOR, now)
         self._swept = Swept(0, 0, 0, 0)
         return False
+
+
+def _issued(renewed: certificates.Renewed, now: datetime) -> Event:
+    return Event.create(
+        Action.CERTIFICATE_ISSUED,
+        now=now,
+        actor=ACTOR,
+        details={"purpose": str(renewed.purpose), "serial": f"{renewed.serial:040x}"},
+    )
 
 
 def _rule_ran_out(rule_id: str, patient_id: str, partner: str, now: datetime) -> Event:

@@ -61,10 +61,15 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The authority of an institution: its certificate and the newest list of revoked ones."""
+    """The authorities of an institution, the present one first, and their newest lists (DER)."""
 
-    certificate: x509.Certificate
-    crl_der: bytes
+    certificates: tuple[x509.Certificate, ...]
+    lists: tuple[bytes, ...]
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The present authority."""
+        return self.certificates[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +204,11 @@ class TenantKeys:
         ``UnknownPartner``.
         """
         if institution == self.tenant.id:
-            return Authority(self.keystore.ca, self.keystore.crl_der)
+            return Authority(self.keystore.authorities, self.keystore.lists)
         partner = self.partner(institution)
         if partner is None:
             raise UnknownPartner("no such partner is trusted")
-        return Authority(partner.ca, partner.crl_der)
+        return Authority(partner.authorities, tuple(partner.lists.values()))
 
     def partner(self, institution: str) -> Partner | None:
         """Return a partner that is or was trusted, ``None`` for anybody else."""

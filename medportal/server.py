@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -29,15 +30,19 @@ from pyramid.paster import get_app, get_appsettings, setup_logging
 
 from medportal.core.errors import ConfigurationError
 from medportal.keys import TenantKeys
+from medportal.pki.errors import PkiError
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings, parse_settings
 from medportal.web.gateway import Gateway
 from medportal.web.limits import body_limit
 from medportal.web.warm import compile_templates
 
+log = structlog.get_logger()
 #: Threads of a worker that run WSGI calls; argon2 and SQLite leave the interpreter lock.
 BLOCKING_THREADS = 8
 STOP_SECONDS = 15
+#: How often it is looked whether a certificate was renewed.
+WATCH_SECONDS = 2.0
 KEY_PREFIX = "medportal-web-key-"
 
 
@@ -112,7 +117,10 @@ def _process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BasePro
 
 
 def _stop_on_signals(children: list[BaseProcess]) -> threading.Event:
-    """Stop the children at SIGTERM and SIGINT; return what is set from then on."""
+    """Stop the children at SIGTERM and SIGINT; return what is set from then on.
+
+    At SIGHUP they load their certificates anew, and go on.
+    """
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -121,8 +129,14 @@ def _stop_on_signals(children: list[BaseProcess]) -> threading.Event:
             if child.pid is not None and child.is_alive():
                 child.terminate()
 
+    def reload(_signal: int, _frame: FrameType | None) -> None:
+        for child in children:
+            if child.pid is not None and child.is_alive():
+                os.kill(child.pid, signal.SIGHUP)
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
     return stopping
 
 
@@ -142,6 +156,8 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
     # The parent's handlers speak of children that are not this process's.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Until granian listens to it; what is to be loaded anew has not been loaded yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ini = global_conf["__file__"]
     setup_logging(ini, dict(global_conf))
     settings = parse_settings(get_appsettings(ini, options=_options(global_conf)))
@@ -169,7 +185,47 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
         loader: Callable[..., Any] = partial(
             load_application, ini, _options(global_conf), listener.tenant_id
         )
-        server.serve(target_loader=loader, wrap_loader=False)
+        watch = _Watch(lambda: _web_key_state(settings, listener.tenant_id))
+        server.on_reload(lambda: _unlocked_web_key(settings, listener.tenant_id, Path(directory)))
+        with watch:
+            server.serve(target_loader=loader, wrap_loader=False)
+
+
+class _Watch:
+    """Asks the server of this process to reload, as SIGHUP does, whenever a key was renewed.
+
+    granian replaces its workers one by one: the new ones take the new certificate, the old ones
+    finish what they are answering.
+    """
+
+    def __init__(self, state: Callable[[], object]) -> None:
+        self._state, self._stop = state, threading.Event()
+        self._known = state()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_raised: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(WATCH_SECONDS):
+            try:
+                found = self._state()
+            except (PkiError, OSError) as error:
+                # A key that is gone is no reason to stop serving with the one that is loaded.
+                log.error("web key cannot be looked at", kind=type(error).__name__)
+                continue
+            if found != self._known:
+                self._known = found
+                os.kill(os.getpid(), signal.SIGHUP)
+
+
+def _web_key_state(settings: Settings, tenant_id: str) -> object:
+    tenant = settings.tenant(tenant_id)
+    return TenantKeys(tenant, settings.home(tenant.id), ()).keystore.state(Purpose.WEB)
 
 
 def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Gateway:

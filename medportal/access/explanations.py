@@ -451,6 +451,7 @@ NEVER = frozenset(
         Action.PATIENTS_LISTED,
         Action.WARDS_VIEWED,
         Action.DELIVERIES_VIEWED,
+        Action.CERTIFICATES_VIEWED,
         Action.PEER_REFUSED,
         Action.AUDIT_PRUNED,
         Action.PARTNER_TRUSTED,

@@ -88,6 +88,7 @@ ACTIONS = {
     Action.DELIVERY_ATTEMPTED: _("Delivery to a partner tried"),
     Action.DELIVERY_RECEIPTED: _("Partner's receipt"),
     Action.DELIVERIES_VIEWED: _("Deliveries seen"),
+    Action.CERTIFICATES_VIEWED: _("Certificates seen"),
     Action.DELIVERY_VIEWED: _("Delivery seen"),
     Action.PEER_REFUSED: _("Partner refused"),
     Action.ACCESS_DENIED: _("Access refused"),

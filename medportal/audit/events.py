@@ -115,6 +115,7 @@ class Action(StrEnum):
     DELIVERY_WITHHELD = "delivery-withheld"
     DELIVERY_RELEASED = "delivery-released"
     DELIVERIES_VIEWED = "deliveries-viewed"
+    CERTIFICATES_VIEWED = "certificates-viewed"
     DELIVERY_VIEWED = "delivery-viewed"
     PEER_REFUSED = "peer-refused"
     # Access.

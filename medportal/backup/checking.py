@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-
 from medportal.backup.container import Label, SealedReader
 from medportal.backup.errors import BackupDamaged, NotSignedHere
 from medportal.backup.frames import Counts, Ending, Frame, Manifest, read_frames
@@ -29,6 +27,7 @@ from medportal.pki.layout import load_profiles
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, sign_statement, verify_statement
 from medportal.pki.signers import Signer
+from medportal.pki.verify import Anchors
 
 LABEL = "medportal backup 1"
 PURPOSES = (Purpose.HEAD, Purpose.HEAD_PQ)
@@ -76,7 +75,7 @@ def sign(label: Label, digest: bytes, signers: Sequence[Signer]) -> list[bytes]:
     return [sign_statement(signer, LABEL, fields).to_bytes() for signer in signers]
 
 
-def verify(label: Label, ending: Ending, authority: x509.Certificate) -> None:
+def verify(label: Label, ending: Ending, authority: Anchors) -> None:
     """Raise ``NotSignedHere`` unless the authority vouches for what was read."""
     if len(ending.statements) != len(PURPOSES):
         raise NotSignedHere("the backup is not signed with both keys")

@@ -13,7 +13,7 @@ from cryptography import x509
 from medportal.backup.errors import NoBackupKey, TargetNotEmpty
 from medportal.pki.errors import PkiError
 from medportal.pki.files import PUBLIC, read_file, write_file
-from medportal.pki.keyfiles import certificate_from_pem
+from medportal.pki.keyfiles import certificates_from_pem
 from medportal.vault.boxes import create_box_keys, load_private, load_public
 from medportal.vault.errors import KeyFileError
 from medportal.vault.passphrase import DEFAULT_COST, Cost
@@ -28,7 +28,7 @@ class Opener:
     """What opens a backup: the private key, and the authority that vouches for it."""
 
     key: BoxPrivateKey
-    authority: x509.Certificate
+    authority: tuple[x509.Certificate, ...]
 
 
 def make_key(
@@ -59,7 +59,7 @@ def load_opener(away: Path, passphrase: bytes) -> Opener:
     Raises ``NoBackupKey``, or a ``KeyFileError`` such as ``WrongPassphrase``.
     """
     try:
-        authority = certificate_from_pem(read_file(away / AUTHORITY), AUTHORITY)
+        authority = tuple(certificates_from_pem(read_file(away / AUTHORITY), AUTHORITY))
         return Opener(load_private(away, NAME, passphrase), authority)
     except PkiError:
         raise NoBackupKey(f"{away / AUTHORITY} is missing or no certificate") from None

@@ -33,8 +33,16 @@ def partner_export(context: Context, name: str, output: Path) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--fingerprint", "expected", help="As the partner read it out; asked for if absent.")
+@click.option(
+    "--replace",
+    "is_anew",
+    is_flag=True,
+    help="The partner has another authority or key share now; the fingerprint was compared anew.",
+)
 @click.pass_obj
-def partner_trust(context: Context, name: str, file: Path, expected: str | None) -> None:
+def partner_trust(
+    context: Context, name: str, file: Path, expected: str | None, is_anew: bool
+) -> None:
     """Trust the institution of a descriptor after comparing its fingerprint."""
     from medportal.audit.append import append
     from medportal.audit.events import Action, Event
@@ -50,7 +58,7 @@ def partner_trust(context: Context, name: str, file: Path, expected: str | None)
         click.confirm("Has the partner read out exactly this fingerprint?", abort=True, err=True)
     elif expected.split() != said.split():
         raise click.ClickException("the fingerprint is another one: do not trust this file")
-    known = trust(home.pki, descriptor, utcnow())
+    known = trust(home.pki, descriptor, utcnow(), replace=is_anew)
     with database_of(settings, name).writer() as session, session.begin():
         append(
             session,

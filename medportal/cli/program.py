@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from medportal.cli import pki
 from medportal.cli.audit import audit
 from medportal.cli.backup import backup
 from medportal.cli.context import Context
@@ -96,3 +97,4 @@ def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool
 
 for noun in NOUNS:
     main.add_command(noun)
+pki.add(main)

@@ -27,10 +27,10 @@ from medportal.core.ids import is_id
 from medportal.erasure.errors import LedgerDamaged
 from medportal.erasure.models import Erasure, ErasureState
 from medportal.erasure.removal import remove
-from medportal.pki.ca import read_ca
+from medportal.pki.ca import authorities, lists
 from medportal.pki.errors import PkiError
-from medportal.pki.files import PRIVATE, locked, make_directory, read_file, read_private
-from medportal.pki.layout import Layout, load_profiles
+from medportal.pki.files import PRIVATE, locked, make_directory, read_private
+from medportal.pki.layout import load_profiles
 from medportal.pki.profiles import Purpose
 from medportal.pki.signatures import Signed, sign_statement, verify_kept
 from medportal.pki.signers import Signer
@@ -195,16 +195,16 @@ def _verified(path: Path, line: bytes) -> dict[str, Any]:
     # The moment of signing is the signer's own word: a ledger is written by nobody else, and
     # whoever holds that key and this directory could as well destroy the data.
     claimed = from_micros(canonical.decode(signed.payload)["erased_at"])
-    ca = read_ca(path.parent)
+    trusted = authorities(path.parent)
     return verify_kept(
         signed,
         LABEL,
-        ca=ca,
+        ca=trusted,
         purpose=Purpose.HEAD,
-        institution=institution_of(ca),
+        institution=institution_of(trusted[0]),
         crl_limits=load_profiles().crl_limits,
         taken_in=claimed,
-        known_crl_der=read_file(Layout(path.parent).crl),
+        known_crl_der=lists(path.parent),
     )
 
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from medportal.exports.attached import bundle_in
 from medportal.exports.errors import UnreadableFile
 from medportal.exports.verify import Authority, Finding, ListFinding, Report, Verdict, verify
-from medportal.pki.keyfiles import certificate_from_pem
-from medportal.pki.verify import institution_of, verify_crl_origin
+from medportal.pki.keyfiles import certificates_from_pem
+from medportal.pki.verify import institution_of, issued_list, verify_crl_origin
 from medportal.records.content import BloodPressure, Coded, Observation
 from medportal.records.fhir import Reading
 
@@ -75,7 +75,7 @@ def check_file(file: Path, authorities: Iterable[Path], lists: Iterable[Path] = 
 
     Raises ``UnreadableFile``, a ``PkiError`` for certificates and lists that are none, ``OSError``.
     """
-    trusted = [_authority(path) for path in authorities]
+    trusted = [each for path in authorities for each in _authorities(path)]
     for path in lists:
         trusted = _with_list(trusted, path)
     data = file.read_bytes()
@@ -83,16 +83,17 @@ def check_file(file: Path, authorities: Iterable[Path], lists: Iterable[Path] = 
     return Checked(verify(bundle, trusted), bundle, bundle is not data)
 
 
-def _authority(path: Path) -> Authority:
-    certificate = certificate_from_pem(path.read_bytes(), str(path))
-    return Authority(institution_of(certificate), certificate)
+def _authorities(path: Path) -> list[Authority]:
+    """Return the authorities in a file: the present one, and perhaps former ones after it."""
+    found = certificates_from_pem(path.read_bytes(), str(path))
+    return [Authority(institution_of(each), each) for each in found]
 
 
 def _with_list(trusted: list[Authority], path: Path) -> list[Authority]:
     der = _list_der(path)
     found = []
     for one in trusted:
-        if x509.load_der_x509_crl(der).issuer == one.certificate.subject:
+        if issued_list(der, one.certificate):
             verify_crl_origin(der, ca=one.certificate)
             found.append(Authority(one.institution, one.certificate, der))
         else:

@@ -92,11 +92,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """An authority that the asker trusts, and the newest revocation list that they have of it."""
+    """An authority that the asker trusts, and the newest revocation list that they have of it.
+
+    Of an institution whose authority was replaced there may be several.
+    """
 
     institution: str
     certificate: x509.Certificate
     crl_der: bytes | None = None
+
+
+_Trusted = Mapping[str, Sequence[Authority]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,10 @@ def verify(
     Raises ``UnreadableFile`` for what is no export of records at all.
     """
     found = _read(data)
-    trusted = {one.institution: one for one in authorities}
+    trusted = {
+        one.institution: [each for each in authorities if each.institution == one.institution]
+        for one in authorities
+    }
     listing = _check_list(found, trusted, crl_limits)
     records = [
         _check_record(content, found, listing, trusted, crl_limits) for content in found.binaries
@@ -339,7 +348,7 @@ def _digest(entry: Any) -> bytes:
         return b""
 
 
-def _check_list(found: _Found, trusted: Mapping[str, Authority], limits: CrlLimits) -> _List:  # (7)
+def _check_list(found: _Found, trusted: _Trusted, limits: CrlLimits) -> _List:  # (7)
     identifier = found.head.get("identifier")
     file_id = str(identifier.get("value")) if isinstance(identifier, dict) else ""
     raw = found.statements.get(list_address(file_id)) if is_id(file_id) else None
@@ -386,22 +395,22 @@ def _signed_by(
     label: str,
     institution: str,
     moment: datetime,
-    trusted: Mapping[str, Authority],
+    trusted: _Trusted,
     limits: CrlLimits,
 ) -> tuple[Verdict, str]:  # (4)
-    authority = trusted.get(institution)
-    if authority is None:
+    known = trusted.get(institution)
+    if known is None:
         return Verdict.UNKNOWN_SIGNER, "authority-not-given"
     try:
         verify_kept(
             signed,
             label,
-            ca=authority.certificate,
+            ca=[each.certificate for each in known],
             purpose=Purpose.RECORD,
             institution=institution,
             crl_limits=limits,
             taken_in=moment,
-            known_crl_der=authority.crl_der or signed.crl_der,
+            known_crl_der=[*(each.crl_der for each in known if each.crl_der), signed.crl_der],
         )
     except _ALTERED as error:
         return Verdict.CHANGED, _code(error)
@@ -429,7 +438,7 @@ def _check_record(
     content: bytes,
     found: _Found,
     listing: _List,
-    trusted: Mapping[str, Authority],
+    trusted: _Trusted,
     limits: CrlLimits,
 ) -> Finding:
     digest = statement.digest(content)

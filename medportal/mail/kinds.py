@@ -60,6 +60,10 @@ class MailKind(StrEnum):
     RESULT_WAITS = "result-waits"
     #: To a patient: what is kept about them is to be erased; how to take it along before.
     ERASURE_ASKED = "erasure-asked"
+    #: To admins: a certificate of the institution, or its revocation list, ends in some days.
+    CERTIFICATE_ENDS = "certificate-ends"
+    #: To admins: one has ended, and what needs it stands still.
+    CERTIFICATE_ENDED = "certificate-ended"
 
 
 #: Mails whose link carries a token.
@@ -95,6 +99,7 @@ PARAMS: Mapping[MailKind, frozenset[str]] = {
     MailKind.MANY_FAILURES: frozenset({"count"}),
     MailKind.ERASURE_ASKED: frozenset({"at"}),
     MailKind.SECOND_STEP_FAILED: frozenset({"count"}),
+    MailKind.CERTIFICATE_ENDS: frozenset({"count"}),
 }
 
 #: Second factors as mails name them; ``all`` is a reset by the institution.

@@ -400,6 +400,30 @@ IN_ENGLISH: Mapping[MailKind, Words] = {
         todo=("If you asked for it, there is nothing for you to do.",),
         caution=("If you know nothing of it, tell us at once.",),
     ),
+    MailKind.CERTIFICATE_ENDS: Words(
+        subject="A certificate is about to end",
+        happened=(
+            "A certificate of our portal, or its list of withdrawn ones, was not renewed in time. "
+            "Days left: {count}.",
+        ),
+        todo=(
+            "Sign in to our portal and choose “Certificates”: there it stands which one, and what "
+            "is to be done. Tell whoever operates the servers.",
+        ),
+        caution=("Without it, records no longer travel, or people no longer reach the portal.",),
+    ),
+    MailKind.CERTIFICATE_ENDED: Words(
+        subject="A certificate has ended",
+        happened=(
+            "A certificate of our portal, or its list of withdrawn ones, has ended and was not "
+            "renewed.",
+        ),
+        todo=(
+            "Sign in to our portal and choose “Certificates”: there it stands which one, and what "
+            "is to be done. If you cannot sign in, call whoever operates the servers at once.",
+        ),
+        caution=("Records wait until it is renewed; none is lost.",),
+    ),
     MailKind.RESULT_ARRIVED: Words(
         subject="There is a new result",
         happened=(
@@ -717,6 +741,32 @@ IN_PORTUGUESE: Mapping[MailKind, Words] = {
         ),
         todo=("Se foi a seu pedido, não precisa de fazer nada.",),
         caution=("Se não sabe de nada, avise-nos de imediato.",),
+    ),
+    MailKind.CERTIFICATE_ENDS: Words(
+        subject="Um certificado está prestes a terminar",
+        happened=(
+            "Um certificado do nosso portal, ou a lista dos certificados revogados, não foi "
+            "renovado a tempo. Dias que faltam: {count}.",
+        ),
+        todo=(
+            "Inicie sessão no nosso portal e escolha «Certificados»: aí está indicado qual é e o "
+            "que há a fazer. Avise quem opera os servidores.",
+        ),
+        caution=(
+            "Sem ele, os registos deixam de circular ou as pessoas deixam de chegar ao portal.",
+        ),
+    ),
+    MailKind.CERTIFICATE_ENDED: Words(
+        subject="Um certificado terminou",
+        happened=(
+            "Um certificado do nosso portal, ou a lista dos certificados revogados, terminou e "
+            "não foi renovado.",
+        ),
+        todo=(
+            "Inicie sessão no nosso portal e escolha «Certificados»: aí está indicado qual é e o "
+            "que há a fazer. Se não conseguir entrar, ligue já a quem opera os servidores.",
+        ),
+        caution=("Os registos esperam até que seja renovado; nenhum se perde.",),
     ),
     MailKind.RESULT_ARRIVED: Words(
         subject="Há um novo resultado",

@@ -151,7 +151,7 @@ def accept_partner_restore(
     signed = SignedStatement.from_bytes(file.read_bytes())
     partner = signed.statement.tenant
     trusted = TenantKeys(tenant, settings.home(tenant.id)).trusted
-    trust = CaTrust(trusted.get(partner).ca, load_profiles().crl_limits)
+    trust = CaTrust(trusted.get(partner).authorities, load_profiles().crl_limits)
     said = verify_statement(signed, tenant=partner, trust=trust)
     with database.writer() as session, session.begin():
         held = held_head(session, partner)
@@ -249,8 +249,8 @@ def _require_whole(
 
 
 def _trust(settings: Settings, tenant: Tenant) -> CaTrust:
-    ca = TenantKeys(tenant, settings.home(tenant.id)).keystore.ca
-    return CaTrust(ca, load_profiles().crl_limits)
+    known = TenantKeys(tenant, settings.home(tenant.id)).keystore.authorities
+    return CaTrust(known, load_profiles().crl_limits)
 
 
 def _signer(settings: Settings, tenant: Tenant) -> HeadSigner:

@@ -1,11 +1,16 @@
 """Make an institution's keys and database; safe to run again."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from medportal.audit.append import append
+from medportal.audit.events import Action, Event
+from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError
 from medportal.keys import BOXES, GROUPS, Places, TenantKeys
 from medportal.pki import ca
+from medportal.pki.commands import Home
 from medportal.pki.descriptors import export_descriptor
 from medportal.pki.keystore import create_share
 from medportal.pki.layout import Layout, load_profiles
@@ -18,6 +23,8 @@ from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore as vault_keystore
 from medportal.vault.boxes import create_box_keys
+
+ACTOR = "process:command-line"
 
 
 def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
@@ -88,10 +95,27 @@ def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
     """Issue the next revocation list if it is due and the authority's key is here."""
     keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,))
     directory = keys.places.pki
-    if Group.CA not in keys.passphrases or not ca.crl_due(directory, now):
+    is_here = Group.CA in keys.passphrases and Layout(directory).ca_key.exists()
+    if not is_here or not ca.crl_due(directory, now):
         return False
     ca.make_crl(directory, ca_passphrase=keys.passphrase(Group.CA), now=now)
     return True
+
+
+def pki_home(settings: Settings, tenant: Tenant) -> Home:
+    """Return what ``medportal pki`` needs of an institution; what it does is in the audit log."""
+    places = Places(settings.home(tenant.id))
+
+    def note(what: str, details: Mapping[str, str]) -> None:
+        action = Action.CERTIFICATE_REVOKED if what == "revoked" else Action.CERTIFICATE_ISSUED
+        database = Database(tenant)
+        try:
+            with database.writer() as session, session.begin():
+                append(session, Event.create(action, now=utcnow(), actor=ACTOR, details=details))
+        finally:
+            database.dispose()
+
+    return Home(tenant.id, tenant.names, tenant.hostnames, places.pki, places.secrets, note)
 
 
 def migrate_database(tenant: Tenant) -> None:

@@ -134,9 +134,9 @@ def _certified(places: Places, now: datetime) -> Iterator[Line]:
     for info in certified(places.pki):
         state = "in use"
         if info.not_after <= now:
-            state = "EXPIRED: no command renews it yet"
+            state = "EXPIRED: medportal pki renew"
         elif info.renew_at <= now:
-            state = "due: no command renews it yet"
+            state = "due: medportal pki renew"
         yield _line(
             str(info.purpose),
             PURPOSES[info.purpose],

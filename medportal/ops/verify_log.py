@@ -25,15 +25,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from medportal.audit.checking import Report
 from medportal.audit.heads import Credential, SignedHead
 from medportal.audit.lines import verify_lines
 from medportal.core.errors import MedportalError
 from medportal.pki.keyfiles import certificate_from_pem
 from medportal.pki.profiles import Algorithm, CrlLimits, Purpose
-from medportal.pki.verify import institution_of, verify_leaf
+from medportal.pki.verify import Anchors, institution_of, verify_leaf
 
 HEAD_PURPOSES = {Algorithm.ED25519: Purpose.HEAD, Algorithm.ML_DSA_65: Purpose.HEAD_PQ}
 
@@ -49,9 +47,9 @@ class NoRevocationList(MedportalError):
 
 @dataclass(frozen=True, slots=True)
 class CaTrust:
-    """Trusts the head certificates of one authority, as of the moment of each head."""
+    """Trusts the head certificates of one institution, as of the moment of each head."""
 
-    ca: x509.Certificate
+    ca: Anchors
     crl_limits: CrlLimits = CRL_LIMITS
 
     def __call__(self, credential: Credential, *, algorithm: str, tenant: str, at: datetime) -> Any:

@@ -8,7 +8,7 @@ anew.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -16,13 +16,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from medportal.pki import certificates
-from medportal.pki.certificates import Validity, Withdrawal
-from medportal.pki.errors import AlreadyThere, KeyFileMissing, KeyFileUnfit
+from medportal.pki.certificates import PublicKey, Validity, Withdrawal
+from medportal.pki.errors import AlreadyThere, KeyFileMissing, KeyFileUnfit, KeyReused
 from medportal.pki.files import PRIVATE, locked, make_directory, read_file, read_private, write_file
 from medportal.pki.keyfiles import certificate_from_pem, from_pem, to_pem
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.profiles import Group, Purpose, meaning
-from medportal.pki.verify import institution_of, key_id, verify_crl_origin, verify_path
+from medportal.pki.verify import (
+    institution_of,
+    issued_by,
+    key_id,
+    verify_crl_origin,
+    verify_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +92,80 @@ def issue(
     Raises ``BadChain`` for DNS names that the authority's constraints do not permit, and a
     ``KeyFileError`` if the authority cannot be opened.
     """
-    if bool(dns_names) != (purpose is Purpose.WEB):
-        raise ValueError("web certificates have DNS names, others have none")
-    layout, profiles = Layout(directory), load_profiles()
+    layout = Layout(directory)
     with locked(layout.lock):
-        ca, ca_key = _open_ca(layout, ca_passphrase)
         key = certificates.generate_key(meaning(purpose).algorithm)
-        leaf = certificates.build_leaf(
-            ca_key,
-            ca,
-            key.public_key(),
-            purpose,
-            institution_of(ca),
-            Validity.of(now, profiles[purpose].lifetime, profiles.skew),
-            dns_names,
-        )
-        # Nothing leaves that a partner or a browser would refuse, a name outside the authority's
-        # constraints for one.
-        verify_path(
-            (leaf.public_bytes(Encoding.DER),),
-            ca=ca,
-            purpose=purpose,
-            institution=institution_of(ca),
-            now=now,
-        )
+        leaf = _certify(layout, key.public_key(), purpose, dns_names, ca_passphrase, now)
         pem = leaf.public_bytes(Encoding.PEM)
-        write_file(layout.issued(leaf.serial_number), pem)
         write_file(layout.key(purpose), pem + to_pem(key, group_passphrase), PRIVATE)
     return leaf
+
+
+def certify(
+    directory: Path,
+    public_key: PublicKey,
+    purpose: Purpose,
+    *,
+    dns_names: Sequence[str] = (),
+    ca_passphrase: bytes,
+    now: datetime,
+) -> x509.Certificate:
+    """Certify a key that was made elsewhere, by whoever proved to hold it.
+
+    Raises as :func:`issue`, and ``KeyReused`` for a key that was certified before: a renewal is a
+    new key, or the theft of one certificate's key would outlive its revocation.
+    """
+    layout = Layout(directory)
+    with locked(layout.lock):
+        return _certify(layout, public_key, purpose, dns_names, ca_passphrase, now)
+
+
+def _certify(
+    layout: Layout,
+    public_key: PublicKey,
+    purpose: Purpose,
+    dns_names: Sequence[str],
+    ca_passphrase: bytes,
+    now: datetime,
+) -> x509.Certificate:
+    if bool(dns_names) != (purpose is Purpose.WEB):
+        raise ValueError("web certificates have DNS names, others have none")
+    profiles = load_profiles()
+    ca, ca_key = open_ca(layout, ca_passphrase)
+    institution = institution_of(ca)
+    _require_new_key(layout, public_key)
+    leaf = certificates.build_leaf(
+        ca_key,
+        ca,
+        public_key,
+        purpose,
+        institution,
+        Validity.of(now, profiles[purpose].lifetime, profiles.skew),
+        dns_names,
+    )
+    # Nothing leaves that a partner or a browser would refuse, a name outside the authority's
+    # constraints for one.
+    der = leaf.public_bytes(Encoding.DER)
+    verify_path((der,), ca=ca, purpose=purpose, institution=institution, now=now)
+    record = layout.issued(leaf.serial_number)
+    if record.exists():
+        # 159 random bits do not repeat by chance: something is wrong with the randomness.
+        raise AlreadyThere("a certificate with that serial number was issued before")
+    write_file(record, leaf.public_bytes(Encoding.PEM))
+    return leaf
+
+
+def _require_new_key(layout: Layout, public_key: PublicKey) -> None:
+    for leaf in issued(layout.root):
+        if leaf.public_key() == public_key:
+            raise KeyReused("that key was certified before: request a certificate for a new one")
+
+
+def issued(directory: Path) -> list[x509.Certificate]:
+    """Return every certificate ever issued here, the oldest first."""
+    paths = sorted((Layout(directory).root / "issued").glob("*.crt"))
+    found = [certificate_from_pem(read_file(path), str(path)) for path in paths]
+    return sorted(found, key=lambda leaf: (leaf.not_valid_before_utc, leaf.serial_number))
 
 
 def issue_missing(
@@ -161,19 +213,41 @@ def revoke(
     if since is not None and since > now:
         raise ValueError("a certificate cannot be withdrawn from a later time on")
     layout = Layout(directory)
-    if not layout.issued(serial).exists():
+    record = layout.issued(serial)
+    if not record.exists():
         raise KeyFileMissing("this authority never issued a certificate with that serial number")
+    leaf = certificate_from_pem(read_file(record), str(record))
     with locked(layout.lock):
-        return _renew_crl(layout, ca_passphrase, now, Withdrawal(serial, since or now, reason))
+        owner = _owner(layout, leaf)
+        return _renew_crl(owner, ca_passphrase, now, Withdrawal(serial, since or now, reason))
+
+
+def _owner(layout: Layout, leaf: x509.Certificate) -> Layout:
+    """Return the directory of the authority that issued a certificate: the present or a former."""
+    for each in (layout, *former_layouts(layout)):
+        if issued_by(leaf, read_ca(each.root)) is not None:
+            return each
+    raise KeyFileMissing("the authority that issued this certificate is not here")
 
 
 def make_crl(
-    directory: Path, *, ca_passphrase: bytes, now: datetime
+    directory: Path,
+    *,
+    ca_passphrase: bytes,
+    now: datetime,
+    lifetime: timedelta | None = None,
 ) -> x509.CertificateRevocationList:
-    """Issue the next revocation list, with the same lines as the last."""
+    """Issue the next revocation list, with the same lines as the last.
+
+    And that of a former authority which has not retired. ``lifetime`` until the next update, as
+    in the profiles if absent.
+    """
     layout = Layout(directory)
     with locked(layout.lock):
-        return _renew_crl(layout, ca_passphrase, now, None)
+        for former in former_layouts(layout):
+            if former.ca_key.exists():
+                _renew_crl(former, ca_passphrase, now, None, lifetime)
+        return _renew_crl(layout, ca_passphrase, now, None, lifetime)
 
 
 def crl_due(directory: Path, now: datetime) -> bool:
@@ -181,9 +255,35 @@ def crl_due(directory: Path, now: datetime) -> bool:
 
     (Make one daily anyway; this is for starting up after a pause.)
     """
-    crl = read_crl(directory)
-    due = crl.last_update_utc + load_profiles().crl_lifetime / 2
-    return now >= due
+    layout = Layout(directory)
+    working = [layout, *(each for each in former_layouts(layout) if each.ca_key.exists())]
+    return any(_is_due(read_crl(each.root), now) for each in working)
+
+
+def _is_due(crl: x509.CertificateRevocationList, now: datetime) -> bool:
+    return now >= crl.last_update_utc + load_profiles().crl_lifetime / 2
+
+
+def former_layouts(layout: Layout) -> list[Layout]:
+    """Return the directories of the authorities that were used before, the newest first."""
+    if not layout.former.is_dir():
+        return []
+    found = [
+        Layout(each) for each in layout.former.iterdir() if Layout(each).ca_certificate.exists()
+    ]
+    return sorted(found, key=lambda each: read_ca(each.root).not_valid_before_utc, reverse=True)
+
+
+def authorities(directory: Path) -> tuple[x509.Certificate, ...]:
+    """Return the authority's certificate and, after it, those of former authorities."""
+    layout = Layout(directory)
+    return tuple(read_ca(each.root) for each in (layout, *former_layouts(layout)))
+
+
+def lists(directory: Path) -> tuple[bytes, ...]:
+    """Return the newest revocation list of the authority and of each former one (DER)."""
+    layout = Layout(directory)
+    return tuple(read_file(each.crl) for each in (layout, *former_layouts(layout)))
 
 
 def read_ca(directory: Path) -> x509.Certificate:
@@ -219,6 +319,7 @@ def export_group(directory: Path, group: Group, destination: Path) -> list[Path]
     written = [
         _copy(layout.ca_certificate, target.ca_certificate),
         _copy(layout.crl, target.crl),
+        *_copy_former(layout, target),
     ]
     for purpose in load_profiles().of_group(group):
         if layout.key(purpose).exists():
@@ -230,10 +331,33 @@ def export_group(directory: Path, group: Group, destination: Path) -> list[Path]
     return written + [_copy(path, target.partners / path.name) for path in known]
 
 
-def _open_ca(
+def _copy_former(layout: Layout, target: Layout) -> list[Path]:
+    """Copy what is public of a rollover: the link, and former authorities."""
+    written = [_copy(layout.link, target.link)] if layout.link.exists() else []
+    for each in former_layouts(layout):
+        to = Layout(target.former / each.root.name)
+        written += [_copy(each.crl, to.crl), _copy(each.ca_certificate, to.ca_certificate)]
+        if each.back.exists():
+            written.append(_copy(each.back, to.back))
+    return written
+
+
+def require_key(directory: Path) -> None:
+    """Raise ``KeyFileMissing``, with words that help, where the authority's key is elsewhere."""
+    path = Layout(directory).ca_key
+    if not path.exists():
+        raise KeyFileMissing(
+            f"{path} is not here: where the authority is kept offline, request here, sign there, "
+            "and import here (medportal pki request, sign, import; docs/pki.md)"
+        )
+
+
+def open_ca(
     layout: Layout, passphrase: bytes
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Return the authority with its opened key. Raises a ``KeyFileError`` saying what lacks."""
     ca = read_ca(layout.root)
+    require_key(layout.root)
     key = from_pem(read_private(layout.ca_key), passphrase, str(layout.ca_key))
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
         raise KeyFileUnfit(f"{layout.ca_key} does not belong to {layout.ca_certificate}")
@@ -241,16 +365,20 @@ def _open_ca(
 
 
 def _renew_crl(
-    layout: Layout, passphrase: bytes, now: datetime, withdrawal: Withdrawal | None
+    layout: Layout,
+    passphrase: bytes,
+    now: datetime,
+    withdrawal: Withdrawal | None,
+    lifetime: timedelta | None = None,
 ) -> x509.CertificateRevocationList:
-    ca, key = _open_ca(layout, passphrase)
+    ca, key = open_ca(layout, passphrase)
     old = read_crl(layout.root)
     lines = {line.serial: line for line in certificates.withdrawals_of(old)}
     if withdrawal is not None:
         held = lines.get(withdrawal.serial, withdrawal)
         lines[withdrawal.serial] = min(held, withdrawal, key=lambda line: line.at)
     number = certificates.crl_number(old) + 1
-    return _write_crl(layout, key, ca, number, now, list(lines.values()))
+    return _write_crl(layout, key, ca, number, now, list(lines.values()), lifetime)
 
 
 def _write_crl(
@@ -260,8 +388,10 @@ def _write_crl(
     number: int,
     now: datetime,
     lines: Sequence[Withdrawal],
+    lifetime: timedelta | None = None,
 ) -> x509.CertificateRevocationList:
-    crl = certificates.build_crl(key, ca, number, now, load_profiles().crl_lifetime, lines)
+    lifetime = lifetime or load_profiles().crl_lifetime
+    crl = certificates.build_crl(key, ca, number, now, lifetime, lines)
     write_file(layout.crl, crl.public_bytes(Encoding.DER))
     return crl
 

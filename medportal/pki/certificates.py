@@ -77,6 +77,47 @@ def build_ca(
     return builder.sign(key, SHA256())
 
 
+def build_link(
+    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate,
+    subject: x509.Certificate,
+    validity: Validity,
+) -> x509.Certificate:
+    """Return the certificate by which one authority vouches for another key of the same name.
+
+    RFC 4210 section 4.4: the present key signed by the former ("NewWithOld"), or the other way
+    round. Both have one name, so the link is self-issued and lengthens no path (RFC 5280 section
+    4.2.1.9). It has the extensions of the authority that it stands for, its constraints included,
+    and its own authority key identifier.
+    """
+    window = validity.within(issuer).within(subject)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject.subject)
+        .issuer_name(issuer.subject)
+        .public_key(subject.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(window.start)
+        .not_valid_after(window.end)
+    )
+    for extension in subject.extensions:
+        if not isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            builder = builder.add_extension(extension.value, extension.critical)
+    return builder.add_extension(_authority_key_identifier(issuer), critical=False).sign(
+        issuer_key, SHA256()
+    )
+
+
+def permitted_dns(ca: x509.Certificate) -> tuple[str, ...]:
+    """Return the web names to which an authority is constrained, none if it is not."""
+    try:
+        constraints = ca.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return ()
+    permitted = constraints.permitted_subtrees or ()
+    return tuple(str(each.value) for each in permitted if isinstance(each, x509.DNSName))
+
+
 def build_leaf(
     ca_key: ec.EllipticCurvePrivateKey,
     ca: x509.Certificate,
@@ -87,16 +128,25 @@ def build_leaf(
     dns_names: Sequence[str] = (),
 ) -> x509.Certificate:
     """Return a certificate of ``public_key`` for one purpose, issued by ``ca``."""
-    subject = _name(_organisation(ca), dns_names[0] if dns_names else f"{institution} {purpose}")
-    return (
-        _builder(subject, ca.subject, public_key, validity.within(ca))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(authority=False), critical=True)
-        .add_extension(_extended_key_usage(purpose), critical=False)
-        .add_extension(_alternative_names(institution, dns_names), critical=False)
-        .add_extension(_authority_key_identifier(ca), critical=False)
-        .sign(ca_key, SHA256())
+    subject = _name(organisation(ca), dns_names[0] if dns_names else f"{institution} {purpose}")
+    builder = _builder(subject, ca.subject, public_key, validity.within(ca))
+    for extension, critical in leaf_extensions(purpose, institution, dns_names):
+        builder = builder.add_extension(extension, critical)
+    return builder.add_extension(_authority_key_identifier(ca), critical=False).sign(
+        ca_key, SHA256()
     )
+
+
+def leaf_extensions(
+    purpose: Purpose, institution: str, dns_names: Sequence[str] = ()
+) -> list[tuple[x509.ExtensionType, bool]]:
+    """Return the extensions that make a leaf one of a purpose, and whether each is critical."""
+    return [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_key_usage(authority=False), True),
+        (_extended_key_usage(purpose), False),
+        (_alternative_names(institution, dns_names), False),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +222,8 @@ def _name(organisation: str, common: str) -> x509.Name:
     )
 
 
-def _organisation(ca: x509.Certificate) -> str:
+def organisation(ca: x509.Certificate) -> str:
+    """Return the institution's name as it stands in its authority."""
     return str(ca.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
 
 

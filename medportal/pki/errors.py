@@ -171,6 +171,24 @@ class AlreadyThere(KeyFileError):
     code = "already-there"
 
 
+class KeyReused(KeyFileError):
+    """A key that was certified before shall not be certified again."""
+
+    code = "key-reused"
+
+
+class RequestError(PkiError):
+    """A request for a certificate asks for what no profile grants."""
+
+    code = "request"
+
+
+class NotConfirmed(PkiError):
+    """Nobody confirmed what needs a person's word."""
+
+    code = "not-confirmed"
+
+
 class PartnerError(PkiError):
     """Something about a partner institution."""
 
@@ -193,6 +211,18 @@ class PartnerChanged(PartnerError):
     """A descriptor would silently replace the authority or key share of a trusted partner."""
 
     code = "partner-changed"
+
+
+class SuccessorChanged(PartnerError):
+    """A partner's authority vouches for another next key than the one that it vouched for."""
+
+    code = "successor-changed"
+
+
+class AuthorityRetired(PartnerError):
+    """The authority trusted for a partner has retired: its next one is to be trusted."""
+
+    code = "authority-retired"
 
 
 class UnsafeShare(PartnerError):

@@ -59,5 +59,13 @@ def certificate_from_pem(data: bytes, where: str) -> x509.Certificate:
         raise KeyFileUnfit(f"{where} holds no certificate") from error
 
 
+def certificates_from_pem(data: bytes, where: str) -> list[x509.Certificate]:
+    """Return every certificate in ``data``. Raises ``KeyFileUnfit`` if there is none."""
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise KeyFileUnfit(f"{where} holds no certificate") from error
+
+
 def _to_pem(key: AnyPrivateKey, encryption: KeySerializationEncryption) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)

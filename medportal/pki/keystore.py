@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from medportal.pki.ca import read_ca
+from medportal.pki.ca import authorities, former_layouts, lists, read_ca
 from medportal.pki.errors import KeyFileMissing, KeyFileUnfit, WrongPassphrase, WrongPurpose
 from medportal.pki.files import PRIVATE, read_file, read_private, write_file
 from medportal.pki.keyfiles import certificate_from_pem, from_pem, to_open_pem, to_pem
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.profiles import Group, Purpose, speaks_tls
 from medportal.pki.signers import Signer
-from medportal.pki.verify import institution_of
+from medportal.pki.verify import institution_of, issued_by
 
 __all__ = ["KeyStore", "Passphrases", "Signer", "TlsCredentials", "create_share"]
 
@@ -72,6 +72,16 @@ class KeyStore:
         return institution_of(self.ca)
 
     @property
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """The institution's authority and, after it, former ones."""
+        return authorities(self._layout.root)
+
+    @property
+    def lists(self) -> tuple[bytes, ...]:
+        """The newest revocation lists of the institution's authorities (DER)."""
+        return lists(self._layout.root)
+
+    @property
     def crl_der(self) -> bytes:
         """The newest revocation list of the institution's authority."""
         return read_file(self._layout.crl)
@@ -86,7 +96,7 @@ class KeyStore:
         leaf, key = self._open(purpose)
         if not isinstance(key, ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey):
             raise KeyFileUnfit(f"{self._layout.key(purpose)} holds a key of another kind")
-        return Signer.of(self.institution, purpose, key, _chain(leaf), self.crl_der)
+        return Signer.of(self.institution, purpose, key, *self._provenance(leaf))
 
     def credentials(self, purpose: Purpose) -> TlsCredentials:
         """Return key and certificate for a TLS purpose.
@@ -98,7 +108,7 @@ class KeyStore:
         leaf, key = self._open(purpose)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyFileUnfit(f"{self._layout.key(purpose)} holds a key of another kind")
-        return TlsCredentials(purpose, leaf, _chain(leaf), self.crl_der, key)
+        return TlsCredentials(purpose, leaf, *self._provenance(leaf), key)
 
     def write_unlocked(self, purpose: Purpose, path: Path) -> Path:
         """Write certificate and *unencrypted* key of a TLS purpose to ``path``, mode 0600.
@@ -107,9 +117,32 @@ class KeyStore:
         to the process, and removed when it ends.
         """
         held = self.credentials(purpose)
-        pem = held.certificate.public_bytes(Encoding.PEM) + to_open_pem(held.private_key)
-        write_file(path, pem, PRIVATE)
+        chain = b"".join(map(_pem, held.chain_der))
+        write_file(path, chain + to_open_pem(held.private_key), PRIVATE)
         return path
+
+    def state(self, purpose: Purpose) -> tuple[object, ...]:
+        """Return what changes when the key of a purpose, or what travels with it, is replaced."""
+        link = self._layout.link
+        return _state(self._layout.key(purpose)), _state(link) if link.exists() else None
+
+    def _provenance(self, leaf: x509.Certificate) -> tuple[tuple[bytes, ...], bytes]:
+        """Return the chain to present with a leaf, and the newest list of who issued it.
+
+        While a former authority retires, the link to it goes with what the present one issued, so
+        that partners who trust the former only can follow. A key that still has its certificate
+        from the former authority goes with that one's list.
+        """
+        der = leaf.public_bytes(Encoding.DER)
+        if issued_by(leaf, self.ca) is not None:
+            link = self._layout.link
+            # Read as PEM, sent as DER.
+            links = [certificate_from_pem(read_file(link), str(link))] if link.exists() else []
+            return (der, *(each.public_bytes(Encoding.DER) for each in links)), self.crl_der
+        for former in former_layouts(self._layout):
+            if issued_by(leaf, read_ca(former.root)) is not None:
+                return (der,), read_file(former.crl)
+        return (der,), self.crl_der
 
     def share(self) -> bytes:
         """Return the private share of the pseudonym keys (32 secret bytes)."""
@@ -166,8 +199,8 @@ def create_share(directory: Path, passphrase: bytes) -> bytes:
     return KeyStore(directory, {Group.PAIR: passphrase}).share_public()
 
 
-def _chain(leaf: x509.Certificate) -> tuple[bytes, ...]:
-    return (leaf.public_bytes(Encoding.DER),)
+def _pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
 
 
 def _state(path: Path) -> tuple[int, ...]:

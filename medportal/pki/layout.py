@@ -3,11 +3,17 @@
 ::
 
     ca.key  ca.crt  ca.crl        the authority (the key only where certificates are issued)
+    ca.link                       while a former authority retires: the present key, signed by it
+    former/KEYID/                 a former authority: ca.crt, ca.crl, until it retires ca.key, and
+                                  ca.back, its key signed by the present one
     issued/SERIAL.crt             every certificate issued
     keys/PURPOSE.pem              certificate and encrypted private key of one purpose, in one file
+    requested/PURPOSE.key         encrypted private key that waits for its certificate
     keys/pair.pem                 encrypted private share of the pseudonym keys
     partners/ID.partner           a trusted partner;  ID.revoked  a mark that it no longer is
     partners/ID.AUTHORITY.crl     the newest revocation list seen from it
+    partners/ID.AUTHORITY.former  an authority that it no longer uses, and until when it did
+    partners/ID.AUTHORITY.link    its next authority, as the one trusted vouches for it
 
 A certificate and its key share a file so that a renewal replaces both in one step, and so that
 moving a key to the host that uses it is copying one file.
@@ -45,6 +51,21 @@ class Layout:
         return self.root / "ca.crl"
 
     @property
+    def link(self) -> Path:
+        """The authority's key as certified by the authority before it, while that one retires."""
+        return self.root / "ca.link"
+
+    @property
+    def back(self) -> Path:
+        """In the directory of a former authority: its key as certified by the present one."""
+        return self.root / "ca.back"
+
+    @property
+    def former(self) -> Path:
+        """Directory of the authorities that were used before, one directory each."""
+        return self.root / "former"
+
+    @property
     def lock(self) -> Path:
         """Held while the authority works."""
         return self.root / ".lock"
@@ -56,6 +77,10 @@ class Layout:
     def key(self, purpose: Purpose) -> Path:
         """Certificate and private key of one purpose."""
         return self.root / "keys" / f"{purpose}.pem"
+
+    def requested(self, purpose: Purpose) -> Path:
+        """Private key for which a certificate was requested from an authority kept elsewhere."""
+        return self.root / "requested" / f"{purpose}.key"
 
     @property
     def pair(self) -> Path:

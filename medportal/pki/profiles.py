@@ -1,10 +1,10 @@
 """Purposes of keys, and the profile of each (PURE).
 
-Two kinds of fact, kept apart on purpose. What a purpose *means* to whoever verifies (its object
-identifier, algorithm and TLS uses) is protocol: both sides must agree, so it stands in code. What
-an institution may decide for itself (lifetimes, which process holds which key, limits for
-revocation lists) is data in ``pki/profiles.toml``, parsed here and read by
-:func:`medportal.pki.layout.load_profiles`.
+Two kinds of fact. What a purpose *means* to whoever verifies (its object identifier, algorithm
+and TLS uses) is protocol: both sides must agree, so it stands in code, and in
+``pki/profiles.toml`` for people to read: a file that says otherwise is refused. What an institution
+may decide for itself (lifetimes, which process holds which key, limits for revocation lists) is
+data in that file alone, parsed here and read by :func:`medportal.pki.layout.load_profiles`.
 
 Purposes are certified as extended key usages under an arc of our own, ``2.25.<UUID>`` (ITU-T
 X.667: a UUID as an integer needs no registration authority): arc.1.n, n as in ``_MEANINGS``.
@@ -121,6 +121,38 @@ def speaks_tls(purpose: Purpose) -> bool:
     return bool(meaning(purpose).tls_uses)
 
 
+_USES = {
+    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
+    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
+}
+_PROTOCOL = ("key", "key_usage", "extended_key_usage", "alternative_names")
+_CHOICES = ("group", "lifetime_days", "renew_before_days")
+
+
+def protocol_of(purpose: Purpose) -> dict[str, str | list[str]]:
+    """Return what stands in the data file about a purpose and is the same for everybody.
+
+    It stands there for people, and so that a file from another version of the protocol is refused
+    rather than half understood.
+    """
+    what = meaning(purpose)
+    uses = [_USES[use] for use in what.tls_uses]
+    names = ["dns", "institution"] if purpose is Purpose.WEB else ["institution"]
+    return {
+        "key": str(what.algorithm),
+        "key_usage": ["digitalSignature"],
+        "extended_key_usage": [*uses, what.oid.dotted_string.removeprefix(ARC)],
+        "alternative_names": names,
+    }
+
+
+def tomlish(value: str | list[str]) -> str:
+    """Return a value as it is written in the data file."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"[{', '.join(map(tomlish, value))}]"
+
+
 def is_institution(text: str) -> bool:
     """Tell whether ``text`` has the shape of an institution id: a short lower-case slug."""
     return _SLUG.fullmatch(text) is not None
@@ -164,10 +196,12 @@ class Profiles:
     """Everything in ``pki/profiles.toml``, checked.
 
     ``skew`` is how far clocks may differ, and so how far certificates are dated back.
+    ``ca_overlap`` is how long a former authority vouches for the one after it.
     """
 
     purposes: Mapping[Purpose, Profile]
     ca_lifetime: timedelta
+    ca_overlap: timedelta
     crl_lifetime: timedelta
     crl_limits: CrlLimits
     skew: timedelta
@@ -208,12 +242,13 @@ class _Parser:
         result = Profiles(
             purposes=MappingProxyType({purpose: self._profile(purpose) for purpose in Purpose}),
             ca_lifetime=self._time("ca", "lifetime_days"),
+            ca_overlap=self._time("ca", "overlap_days"),
             crl_lifetime=self._time("crl", "lifetime_days"),
             crl_limits=limits,
             skew=skew,
         )
         self._only(self._table("clock"), "clock", {"skew_minutes"})
-        self._only(self._table("ca"), "ca", {"lifetime_days"})
+        self._only(self._table("ca"), "ca", {"lifetime_days", "overlap_days"})
         crl_keys = {"lifetime_days", "warn_after_days", "refuse_after_days"}
         self._only(self._table("crl"), "crl", crl_keys)
         self._only(self._table("purpose"), "purpose", {str(purpose) for purpose in Purpose})
@@ -225,7 +260,10 @@ class _Parser:
 
     def _profile(self, purpose: Purpose) -> Profile:
         where = f"purpose.{purpose}"
-        self._only(self._table(where), where, {"group", "lifetime_days", "renew_before_days"})
+        self._only(self._table(where), where, {*_PROTOCOL, *_CHOICES})
+        for key, right in protocol_of(purpose).items():
+            if self._table(where).get(key) != right:
+                self._problem(f"{where}.{key}", f"{tomlish(right)}, by the protocol")
         return Profile(
             purpose=purpose,
             group=self._group(where),
@@ -238,10 +276,14 @@ class _Parser:
         for purpose, profile in profiles.purposes.items():
             if profile.renew_before >= profile.lifetime:
                 self._problem(f"purpose.{purpose}.renew_before_days", "less than lifetime_days")
+            if profile.lifetime > profiles.ca_lifetime:
+                self._problem(f"purpose.{purpose}.lifetime_days", "at most ca.lifetime_days")
         if profiles[Purpose.WEB].lifetime > LONGEST_WEB_LIFETIME:
             self._problem("purpose.web.lifetime_days", "at most 397, or browsers refuse it")
         if profiles.crl_limits.refuse_after <= profiles.crl_limits.warn_after:
             self._problem("crl.refuse_after_days", "more than warn_after_days")
+        if profiles.ca_overlap >= profiles.ca_lifetime:
+            self._problem("ca.overlap_days", "less than lifetime_days")
 
     def _table(self, where: str) -> Mapping[str, Any]:
         table: Any = self._data

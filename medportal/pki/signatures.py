@@ -26,7 +26,7 @@ in an audit log then. A thief of a key can write any time into a statement, so `
 from the verifier's own records, never from the statement itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -41,12 +41,18 @@ from medportal.pki.certificates import crl_number
 from medportal.pki.profiles import Algorithm, CrlLimits, Purpose, meaning
 from medportal.pki.signers import Signer
 from medportal.pki.verify import (
+    Anchors,
+    Floor,
     VerifiedLeaf,
+    issuer_of,
     verify_crl,
     verify_crl_origin,
     verify_leaf,
     verify_path,
 )
+
+Lists = bytes | Sequence[bytes]
+"""A revocation list, or those of an institution's authorities, of which the fitting one counts."""
 
 MAX_STATEMENT_BYTES = 1024 * 1024
 _FORMAT = "medportal signed 1"
@@ -142,14 +148,14 @@ def verify_statement(
     signed: Signed,
     label: str,
     *,
-    ca: x509.Certificate,
+    ca: Anchors,
     purpose: Purpose,
     institution: str,
     crl_limits: CrlLimits,
     now: datetime | None = None,
     at: datetime | None = None,
-    crl_floor: int = 0,
-    known_crl_der: bytes | None = None,
+    crl_floor: Floor = 0,
+    known_crl_der: Lists | None = None,
 ) -> dict[str, Any]:
     """Return the verified fields of ``signed``, or raise a ``PkiError`` that names what is wrong.
 
@@ -172,7 +178,7 @@ def verify_statement(
     )
     fields = check_statement(signed, label, leaf)
     if known_crl_der is not None:
-        _check_later(leaf, known_crl_der, ca, moment)  # (6)
+        _check_later(leaf, known_crl_der, moment)  # (6)
     return fields
 
 
@@ -180,12 +186,12 @@ def verify_kept(
     signed: Signed,
     label: str,
     *,
-    ca: x509.Certificate,
+    ca: Anchors,
     purpose: Purpose,
     institution: str,
     crl_limits: CrlLimits,
     taken_in: datetime,
-    known_crl_der: bytes,
+    known_crl_der: Lists,
 ) -> dict[str, Any]:
     """Return the verified fields of a statement that was, or is to be, taken in for good.
 
@@ -208,12 +214,12 @@ def verify_kept(
 def verify_kept_signer(
     signed: Signed,
     *,
-    ca: x509.Certificate,
+    ca: Anchors,
     purpose: Purpose,
     institution: str,
     crl_limits: CrlLimits,
     taken_in: datetime,
-    known_crl_der: bytes,
+    known_crl_der: Lists,
 ) -> VerifiedLeaf:
     """Run checks 2 and 6 of :func:`verify_kept`, for whoever verifies much of one signer."""
 
@@ -226,28 +232,51 @@ def verify_kept_signer(
         leaf = path(taken_in)  # (2)
     except errors.Expired:
         leaf = path(_last_moment(signed))  # (2)
-    carried = verify_crl(signed.crl_der, ca=ca, now=taken_in, crl_limits=crl_limits)  # (2)
+    carried = verify_crl(  # (2)
+        signed.crl_der, ca=leaf.authority, now=taken_in, crl_limits=crl_limits
+    )
     if carried.get_revoked_certificate_by_serial_number(leaf.serial) is not None:  # (2)
         raise errors.Revoked("the authority has withdrawn the certificate")
-    _check_later(leaf, known_crl_der, ca, taken_in)  # (6)
+    _check_later(leaf, known_crl_der, taken_in)  # (6)
     return leaf
 
 
-def with_newer_list(signed: Signed, crl_der: bytes, *, ca: x509.Certificate) -> Signed:
-    """Return a statement with the newer of the list that it carries and the one given.
+def with_newer_list(signed: Signed, crl_der: Lists, *, ca: Anchors) -> Signed:
+    """Return a statement with the newest of the list that it carries and those given.
 
     The list is not part of what is signed: it can be replaced, and anybody on the way can have
-    replaced it. Raises ``MalformedStatement`` for a carried list that is not the authority's, a
-    ``CrlError`` for a given one.
+    replaced it. Given lists of another authority of the institution than the one that certified
+    the signer say nothing of it. Raises ``MalformedStatement`` for a carried list that is not the
+    authority's, a ``CrlError`` for a single one given that is of no authority trusted.
     """
-    if signed.crl_der == crl_der:
+    given = _lists(crl_der)
+    if given == (signed.crl_der,):
         return signed
-    newer = crl_number(verify_crl_origin(crl_der, ca=ca))
+    issuer = issuer_of(signed.chain_der, ca)
+    if isinstance(crl_der, bytes):
+        verify_crl_origin(crl_der, ca=issuer)
+    fitting = [each for each in given if _signed_list(each, issuer)]
     try:
-        carried = crl_number(verify_crl_origin(signed.crl_der, ca=ca))
+        carried = crl_number(verify_crl_origin(signed.crl_der, ca=issuer))
     except errors.CrlError as error:
         raise errors.MalformedStatement("a revocation list that is not the authority's") from error
-    return replace(signed, crl_der=crl_der) if newer > carried else signed
+    for each in fitting:
+        number = crl_number(verify_crl_origin(each, ca=issuer))
+        if number > carried:
+            signed, carried = replace(signed, crl_der=each), number
+    return signed
+
+
+def _lists(crl_der: Lists) -> tuple[bytes, ...]:
+    return (crl_der,) if isinstance(crl_der, bytes) else tuple(crl_der)
+
+
+def _signed_list(crl_der: bytes, ca: x509.Certificate) -> bool:
+    try:
+        verify_crl_origin(crl_der, ca=ca)
+    except errors.CrlError:
+        return False
+    return True
 
 
 def check_statement(signed: Signed, label: str, leaf: VerifiedLeaf) -> dict[str, Any]:
@@ -309,11 +338,17 @@ def _fields(payload: bytes) -> dict[str, Any]:
     return fields
 
 
-def _check_later(
-    leaf: VerifiedLeaf, crl_der: bytes, ca: x509.Certificate, moment: datetime
-) -> None:
+def _check_later(leaf: VerifiedLeaf, crl_der: Lists, moment: datetime) -> None:
     """Refuse what a list known since says had been withdrawn by then. Its age does not matter."""
-    known = verify_crl_origin(crl_der, ca=ca)
+    known = _known(leaf, _lists(crl_der))
     entry = known.get_revoked_certificate_by_serial_number(leaf.serial)
     if entry is not None and entry.revocation_date_utc <= moment:
         raise errors.Revoked("the authority has since withdrawn the certificate")
+
+
+def _known(leaf: VerifiedLeaf, lists: Sequence[bytes]) -> x509.CertificateRevocationList:
+    """Return the newest of the lists that is the one of the leaf's own authority."""
+    if len(lists) > 1:
+        lists = [each for each in lists if _signed_list(each, leaf.authority)] or lists[:1]
+    found = [verify_crl_origin(each, ca=leaf.authority) for each in lists]
+    return max(found, key=crl_number)

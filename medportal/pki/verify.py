@@ -2,15 +2,18 @@
 
 :func:`verify_leaf` is the one way in. Its checks are numbered; the code carries the numbers.
 
-1.  The chain is one leaf and nothing else: the authority issues directly.
-2.  The leaf leads to the given authority, and to no other, and both are valid at ``now``
-    (RFC 5280 path validation, name constraints and unknown critical extensions included, by
-    ``cryptography.x509.verification``).
+1.  The chain is one leaf, and after it at most one link: the certificate that an authority gave
+    its own next key (RFC 4210 section 4.4, "NewWithOld"). Nothing else stands between.
+2.  The leaf leads to a given authority, and to no other, and all are valid at ``now`` (RFC 5280
+    path validation, name constraints and unknown critical extensions included, by
+    ``cryptography.x509.verification``). A link is looked at only where the leaf was not issued by
+    a given authority directly; it is fit to be that same institution's authority, and bears the
+    authority's own name, so that a path length of 0 holds.
 3.  The leaf's extended key usages are exactly those of the purpose, its key usage is digital
     signature alone, and its key is of the purpose's algorithm.
 4.  The leaf names the institution, and so does the authority: an authority speaks for one only.
 5.  A revocation list is there, well-formed, complete (no delta, no partition), and signed by the
-    same authority.
+    key that signed the leaf.
 6.  It is not dated after ``now``, is not older than the verifier's limit, and is not older than
     one already seen (``crl_floor``). Somewhat old is a warning.
 7.  The leaf is not on it.
@@ -20,7 +23,7 @@ good at that moment. Whoever passes a past moment must vouch for it, see
 :mod:`medportal.pki.signatures`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,7 +38,7 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from medportal.pki import errors
-from medportal.pki.certificates import PublicKey, crl_number
+from medportal.pki.certificates import PublicKey, crl_number, permitted_dns
 from medportal.pki.profiles import (
     INSTITUTION_URN,
     Algorithm,
@@ -44,6 +47,12 @@ from medportal.pki.profiles import (
     is_institution,
     meaning,
 )
+
+Anchors = x509.Certificate | Sequence[x509.Certificate]
+"""The authority trusted for an institution, or the authorities: the present one and former ones."""
+
+Floor = int | Mapping[str, int]
+"""The highest list number seen, of the one authority or by the id of each authority's key."""
 
 MAX_CERTIFICATE_BYTES = 16 * 1024
 MAX_CRL_BYTES = 512 * 1024
@@ -69,11 +78,15 @@ class Caution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedLeaf:
-    """A certificate that passed every check; only this module makes one."""
+    """A certificate that passed every check; only this module makes one.
+
+    ``authority`` is what issued it directly: the authority trusted, or the link to it.
+    """
 
     institution: str
     purpose: Purpose
     certificate: x509.Certificate
+    authority: x509.Certificate
     public_key: PublicKey
     serial: int
     crl_number: int | None
@@ -84,6 +97,16 @@ class VerifiedLeaf:
     def key_id(self) -> str:
         """See :func:`key_id`."""
         return key_id(self.public_key)
+
+    @property
+    def link(self) -> x509.Certificate | None:
+        """What issued the certificate, where that is a link to the authority trusted."""
+        extensions = self.authority.extensions
+        try:
+            extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        except x509.ExtensionNotFound:
+            return None
+        return None if _names_issuer(self.authority, self.authority) else self.authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +120,29 @@ class _Crl:
 def verify_leaf(
     chain_der: Sequence[bytes],
     *,
-    ca: x509.Certificate,
+    ca: Anchors,
     crl_der: bytes | None,
     purpose: Purpose,
     institution: str,
     now: datetime,
     crl_limits: CrlLimits,
-    crl_floor: int = 0,
+    crl_floor: Floor = 0,
 ) -> VerifiedLeaf:
     """Return the verified leaf of ``chain_der``, or raise a ``PkiError`` that names what is wrong.
 
-    ``ca`` is the authority trusted for ``institution``; ``crl_floor`` the highest revocation list
-    number already seen from it, so that an older list cannot hide a revocation. ``now`` is aware.
+    ``ca`` is the authority trusted for ``institution``, or several; ``crl_floor`` the highest
+    revocation list number already seen, so that an older list cannot hide a revocation. ``now`` is
+    aware.
     """
     path = verify_path(chain_der, ca=ca, purpose=purpose, institution=institution, now=now)
-    crl = _verify_crl(crl_der, ca, now, crl_limits, crl_floor)
+    crl = _verify_crl(crl_der, path.authority, now, crl_limits, _floor(crl_floor, path.authority))
     if crl.parsed.get_revoked_certificate_by_serial_number(path.serial) is not None:  # (7)
         raise errors.Revoked("the authority has withdrawn the certificate")
     return VerifiedLeaf(
         institution=institution,
         purpose=purpose,
         certificate=path.certificate,
+        authority=path.authority,
         public_key=path.public_key,
         serial=path.serial,
         crl_number=crl.number,
@@ -129,7 +154,7 @@ def verify_leaf(
 def verify_path(
     chain_der: Sequence[bytes],
     *,
-    ca: x509.Certificate,
+    ca: Anchors,
     purpose: Purpose,
     institution: str,
     now: datetime,
@@ -142,14 +167,57 @@ def verify_path(
     if now.tzinfo is None:
         raise ValueError("a naive datetime has no place on the time line")
     with _malformed_is(errors.BadChain):
-        leaf = _parse_chain(chain_der)  # (1)
-        _check_path(leaf, ca, now)  # (2)
+        leaf, link = _parse_chain(chain_der)  # (1)
+        anchor, link = _choose(leaf, link, _several(ca))  # (2)
+        if link is not None:
+            _check_link(link, anchor, now)  # (2)
+        _check_path(leaf, link, anchor, now)  # (2)
         key = _check_purpose(leaf, purpose)  # (3)
-        _check_institution(leaf, ca, institution)  # (4)
+        _check_institution(leaf, anchor, institution)  # (4)
     unchecked = (Caution.REVOCATION_UNCHECKED,)
+    authority = anchor if link is None else link
     return VerifiedLeaf(
-        institution, purpose, leaf, key, leaf.serial_number, None, None, warnings=unchecked
+        institution, purpose, leaf, authority, key, leaf.serial_number, None, None, unchecked
     )
+
+
+def verify_link(link: x509.Certificate, *, ca: x509.Certificate, now: datetime) -> x509.Certificate:
+    """Return ``link`` if with it ``ca`` vouches at ``now`` for another key of its institution.
+
+    Raises a ``CertificateError``. Its own revocation is for whoever holds a list of ``ca``.
+    """
+    with _malformed_is(errors.BadChain):
+        _check_link(link, ca, now)
+    return link
+
+
+def issued_by(leaf: x509.Certificate, ca: Anchors) -> x509.Certificate | None:
+    """Return which of the authorities ``leaf`` says issued it (unverified), ``None`` if none."""
+    with _malformed_is(errors.BadChain):
+        return next((each for each in _several(ca) if _names_issuer(leaf, each)), None)
+
+
+def issued_list(crl_der: bytes, ca: x509.Certificate) -> bool:
+    """Tell whether a list says that it is the authority's (unverified): by name and key."""
+    with _malformed_is(errors.CrlInvalid):
+        crl = _parse_crl(crl_der)
+        try:
+            said = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+            own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            return crl.issuer == ca.subject
+        return crl.issuer == ca.subject and said.key_identifier == own.digest
+
+
+def issuer_of(chain_der: Sequence[bytes], ca: Anchors) -> x509.Certificate:
+    """Return what issued the leaf of a chain, as the chain says: an authority, or the link.
+
+    Unverified: for choosing the revocation list that fits. Raises ``BadChain``.
+    """
+    with _malformed_is(errors.BadChain):
+        leaf, link = _parse_chain(chain_der)
+        anchor, link = _choose(leaf, link, _several(ca))
+    return anchor if link is None else link
 
 
 def verify_crl(
@@ -183,10 +251,21 @@ def verify_authority(ca: x509.Certificate, institution: str, now: datetime) -> x
     """
     try:
         ca.verify_directly_issued_by(ca)
+    except (*_MALFORMED, InvalidSignature) as error:
+        raise errors.UnfitAuthority("not a self-signed authority") from error
+    _check_fit(ca, institution)
+    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
+        raise errors.UnfitAuthority("the authority's certificate is not valid now")
+    return ca
+
+
+def _check_fit(ca: x509.Certificate, institution: str) -> None:
+    """Raise ``UnfitAuthority`` unless this could be an authority of that institution."""
+    try:
         usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
         basic = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
         names = _institutions(ca)
-    except (*_MALFORMED, InvalidSignature, x509.ExtensionNotFound) as error:
+    except (*_MALFORMED, x509.ExtensionNotFound) as error:
         raise errors.UnfitAuthority("not a self-signed authority") from error
     fit = (
         _is_p256(ca.public_key())
@@ -196,9 +275,6 @@ def verify_authority(ca: x509.Certificate, institution: str, now: datetime) -> x
     )
     if not fit:
         raise errors.UnfitAuthority("not fit to be this institution's authority")
-    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
-        raise errors.UnfitAuthority("the authority's certificate is not valid now")
-    return ca
 
 
 def institution_of(certificate: x509.Certificate) -> str:
@@ -246,12 +322,65 @@ def _is_p256(key: object) -> bool:
     return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
-def _parse_chain(chain_der: Sequence[bytes]) -> x509.Certificate:
-    if len(chain_der) != 1:
-        raise errors.BadChain("the chain is not exactly one leaf")
-    if len(chain_der[0]) > MAX_CERTIFICATE_BYTES:
+def _parse_chain(
+    chain_der: Sequence[bytes],
+) -> tuple[x509.Certificate, x509.Certificate | None]:
+    if len(chain_der) not in (1, 2):
+        raise errors.BadChain("the chain is not one leaf and at most one link")
+    if any(len(each) > MAX_CERTIFICATE_BYTES for each in chain_der):
         raise errors.BadChain("the certificate is too large")
-    return x509.load_der_x509_certificate(chain_der[0])
+    leaf, *links = (x509.load_der_x509_certificate(each) for each in chain_der)
+    return leaf, links[0] if links else None
+
+
+def _several(ca: Anchors) -> tuple[x509.Certificate, ...]:
+    anchors = (ca,) if isinstance(ca, x509.Certificate) else tuple(ca)
+    if not anchors:
+        raise errors.WrongAuthority("no authority of the institution is trusted at that moment")
+    return anchors
+
+
+def _choose(
+    leaf: x509.Certificate, link: x509.Certificate | None, anchors: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, x509.Certificate | None]:
+    """Return the anchor to verify under, and the link if it is needed.
+
+    By the key identifiers, which only choose: what is chosen has to verify.
+    """
+    direct = next((each for each in anchors if _names_issuer(leaf, each)), None)
+    if link is not None and not _names_issuer(leaf, link):
+        raise errors.BadChain("what follows the leaf did not issue it")
+    if direct is not None or link is None:
+        return direct or anchors[0], None
+    return next((each for each in anchors if _names_issuer(link, each)), anchors[0]), link
+
+
+def _names_issuer(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        said = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return False
+    return said.key_identifier == own.digest
+
+
+def _check_link(link: x509.Certificate, anchor: x509.Certificate, now: datetime) -> None:
+    # Another name would lengthen the path, which the authority's path length forbids.
+    if link.subject != anchor.subject:
+        raise errors.BadChain("the link bears another name than the authority")
+    try:
+        link.verify_directly_issued_by(anchor)
+    except (*_MALFORMED, InvalidSignature) as error:
+        raise errors.WrongAuthority("the link is not by the authority trusted") from error
+    _check_fit(link, institution_of(anchor))
+    if not link.not_valid_before_utc <= now <= link.not_valid_after_utc:
+        raise errors.Expired("the time is over in which the former authority vouches for the next")
+
+
+def _floor(floor: Floor, authority: x509.Certificate) -> int:
+    if isinstance(floor, int):
+        return floor
+    return floor.get(key_id(authority.public_key()), 0)  # type: ignore[arg-type]  # it is P-256
 
 
 # The library's default for leaves demands what the web demands (a DNS name, a key for TLS); ours
@@ -262,10 +391,15 @@ _LEAF_POLICY = verification.ExtensionPolicy.permit_all().require_present(
 _CA_POLICY = verification.ExtensionPolicy.webpki_defaults_ca()
 
 
-def _check_path(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+def _check_path(
+    leaf: x509.Certificate, link: x509.Certificate | None, ca: x509.Certificate, now: datetime
+) -> None:
+    # The library counts a link towards the path length although it is self-issued, so it verifies
+    # under the link, whose own way to the authority is checked before.
+    issuer = ca if link is None else link
     verifier = (
         verification.PolicyBuilder()
-        .store(verification.Store([ca]))
+        .store(verification.Store([issuer]))
         .time(now)
         .max_chain_depth(0)
         .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
@@ -274,7 +408,26 @@ def _check_path(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> 
     try:
         verifier.verify(leaf, [])
     except verification.VerificationError as error:
-        raise _path_error(leaf, ca, now) from error
+        raise _path_error(leaf, issuer, now) from error
+    if link is not None:
+        _check_constraints(leaf, ca, now)
+
+
+def _check_constraints(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> None:
+    """Apply the authority's own constraints to what stands below its link (RFC 5280, 4.2.1.10)."""
+    if not ca.not_valid_before_utc <= now <= ca.not_valid_after_utc:
+        raise errors.Expired("the authority that vouches for the issuer has expired")
+    permitted = permitted_dns(ca)
+    if not permitted:
+        return
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    outside = [
+        name
+        for name in names.get_values_for_type(x509.DNSName)
+        if not any(name == each or name.endswith(f".{each}") for each in permitted)
+    ]
+    if outside or names.get_values_for_type(x509.IPAddress):
+        raise errors.BadChain("the certificate is for names that its authority is not permitted")
 
 
 def _path_error(leaf: x509.Certificate, ca: x509.Certificate, now: datetime) -> Exception:

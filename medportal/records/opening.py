@@ -271,7 +271,8 @@ class _Lists:
             except PkiError as error:
                 raise RecordDamaged("signature") from error
             state = hashlib.sha256(self._keys.tenant.id.encode())
-            for part in (authority.certificate.fingerprint(SHA256()), authority.crl_der):
+            known = [each.fingerprint(SHA256()) for each in authority.certificates]
+            for part in (*known, *authority.lists):
                 state.update(hashlib.sha256(part).digest())
             self._known[origin] = state.digest()
         return self._known[origin]
@@ -421,12 +422,12 @@ def verify_author(
     stated = verify_kept(
         signed,
         statement.LABEL,
-        ca=authority.certificate,
+        ca=authority.certificates,
         purpose=Purpose.RECORD,
         institution=origin,
         crl_limits=keys.crl_limits,
         taken_in=at,
-        known_crl_der=authority.crl_der,
+        known_crl_der=authority.lists,
     )
     return statement.read_statement(
         stated,

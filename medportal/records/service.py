@@ -255,7 +255,7 @@ def with_newest_list(signed_statement: bytes, authority: Authority) -> bytes:
     carried list that is not the authority's.
     """
     signed = Signed.from_bytes(signed_statement)
-    newest = with_newer_list(signed, authority.crl_der, ca=authority.certificate)
+    newest = with_newer_list(signed, authority.lists, ca=authority.certificates)
     return signed_statement if newest is signed else newest.to_bytes()
 
 

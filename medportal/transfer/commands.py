@@ -77,6 +77,9 @@ async def _until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # Every new connection looks at the key files, so there is nothing to reload; the signal that
+    # service managers send for it must not end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     await run(stop)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from cryptography import x509
+
 from medportal.delivery.parcel import Parcel
 from medportal.delivery.states import DeliveryReason
 from medportal.patients.pseudonyms import (
@@ -20,7 +22,7 @@ from medportal.patients.pseudonyms import (
     pseudonym,
 )
 from medportal.pki import errors as pki
-from medportal.pki.partners import Partner, TrustStore
+from medportal.pki.partners import Partner, TrustStore, check_link_kept
 from medportal.pki.profiles import CrlLimits, Purpose
 from medportal.pki.signatures import (
     Signed,
@@ -66,6 +68,11 @@ class LeafKey:
         """The id of the certified key."""
         return self.leaf.key_id
 
+    @property
+    def link(self) -> x509.Certificate | None:
+        """The partner's next authority, where it is that which issued the key's certificate."""
+        return self.leaf.link
+
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if the signature holds. Raises ``Untrusted``."""
         with _untrusted(Code.SIGNATURE):
@@ -102,7 +109,7 @@ class PkiPeer:
         with _untrusted(Code.CERTIFICATE):
             verify_path(
                 chain,
-                ca=self.partner.ca,
+                ca=self.partner.anchors(now),
                 purpose=Purpose.CHANNEL,
                 institution=self.institution,
                 now=now,
@@ -138,15 +145,28 @@ class PkiPeer:
             return check_statement(said, statement.LABEL, leaf)
 
     def _author(self, said: Signed, crl: bytes, now: datetime) -> VerifiedLeaf:
-        return verify_kept_signer(
-            with_newer_list(said, crl, ca=self.partner.ca),
-            ca=self.partner.ca,
+        anchors, lists = self.partner.anchors(now), (crl, *self.partner.lists.values())
+        leaf = verify_kept_signer(
+            with_newer_list(said, lists, ca=anchors),
+            ca=anchors,
             purpose=Purpose.RECORD,
             institution=self.institution,
             crl_limits=self.limits,
             taken_in=now,
-            known_crl_der=crl,
+            known_crl_der=lists,
         )
+        return self._followed(leaf)
+
+    def _followed(self, leaf: VerifiedLeaf) -> VerifiedLeaf:
+        """Return a leaf if its issuer is an authority trusted, or the one successor of it.
+
+        The link itself must not be withdrawn by the newest list held of who signed it.
+        """
+        link = leaf.link
+        if link is not None:
+            self.partner.check_successor(link)
+            check_link_kept(link, self.partner.authorities, self.partner.lists)
+        return leaf
 
     def _leaf(
         self, chain: Sequence[bytes], crl: bytes, purpose: Purpose, now: datetime
@@ -154,16 +174,17 @@ class PkiPeer:
         self._check_trusted()
 
         def verified() -> VerifiedLeaf:
-            return verify_leaf(
+            leaf = verify_leaf(
                 chain,
-                ca=self.partner.ca,
+                ca=self.partner.anchors(now),
                 crl_der=crl,
                 purpose=purpose,
                 institution=self.institution,
                 now=now,
                 crl_limits=self.limits,
-                crl_floor=self.partner.crl_floor,
+                crl_floor=self.partner.floors,
             )
+            return self._followed(leaf)
 
         with _untrusted(Code.CERTIFICATE):
             return self._remembered(purpose, chain, (crl,), now, verified)

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from cryptography import x509
+
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.transfer.errors import Code, TransferError
 from medportal.transfer.messages import HeldHead, Mark
@@ -36,6 +38,8 @@ class VerifyKey(Protocol):
     def key_id(self) -> str: ...  # noqa: D102
     @property
     def algorithm(self) -> str: ...  # noqa: D102
+    @property
+    def link(self) -> x509.Certificate | None: ...  # noqa: D102
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if the signature holds. Raises ``Untrusted``."""
 
@@ -224,8 +228,13 @@ class SenderStore(Protocol):
     ) -> bool:
         """Verify and keep the partner's head; audit one that does not extend ``since``."""
 
-    def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
-        """Keep the partner's CRL if it is its newest, so that older ones are refused."""
+    def remember_crl(
+        self, partner: str, crl: bytes, link: x509.Certificate | None, now: datetime
+    ) -> None:
+        """Keep the partner's CRL if it is its newest, so that older ones are refused.
+
+        ``link`` is the partner's next authority as the one trusted vouches for it, if it came.
+        """
 
     def finished(self, partner: str, results: Sequence["Result"], now: datetime) -> None:
         """Write the results of claimed records; a result whose lease was lost changes nothing."""
@@ -279,7 +288,9 @@ class ReceiverStore(Protocol):
     ) -> bool:
         """As :meth:`SenderStore.peer_head`."""
 
-    def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
+    def remember_crl(
+        self, partner: str, crl: bytes, link: x509.Certificate | None, now: datetime
+    ) -> None:
         """As :meth:`SenderStore.remember_crl`."""
 
     def answer(

@@ -356,8 +356,11 @@ class Reception:
         )
 
     async def _remember_crl(self) -> None:
-        partner, crl = self.peer.institution, self.talk.session.crl
-        await asyncio.to_thread(self._needs.store.remember_crl, partner, crl, utcnow())
+        partner, session = self.peer.institution, self.talk.session
+        link = session.key.link if session.key else None
+        await asyncio.to_thread(
+            self._needs.store.remember_crl, partner, session.crl, link, utcnow()
+        )
 
     def _ask(self, question: Question) -> None:
         """Collect queries while earlier ones are looked up; then look them up together."""

@@ -310,8 +310,11 @@ class Exchange:
         self._wake.set()
 
     async def _remember_crl(self) -> None:
-        partner, crl = self._peer.institution, self._talk.session.crl
-        await asyncio.to_thread(self._needs.store.remember_crl, partner, crl, utcnow())
+        partner, session = self._peer.institution, self._talk.session
+        link = session.key.link if session.key else None
+        await asyncio.to_thread(
+            self._needs.store.remember_crl, partner, session.crl, link, utcnow()
+        )
 
     async def _changed(self) -> None:
         await asyncio.to_thread(self._needs.store.changed, self._peer.institution, utcnow())

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from cryptography import x509
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
@@ -194,7 +195,7 @@ class _Store:
         purpose = Purpose.HEAD if algorithm == "Ed25519" else Purpose.HEAD_PQ
         leaf = verify_leaf(
             credential.chain,
-            ca=self._keys.trusted.get(tenant).ca,
+            ca=self._keys.trusted.get(tenant).authorities,
             crl_der=credential.crl,
             purpose=purpose,
             institution=tenant,
@@ -203,9 +204,11 @@ class _Store:
         )
         return leaf.public_key
 
-    def remember_crl(self, partner: str, crl: bytes, now: datetime) -> None:
-        """Keep a partner's newest CRL, so that an older one is refused later."""
-        remember_crl(self._keys.places.pki, partner, crl, now)
+    def remember_crl(
+        self, partner: str, crl: bytes, link: x509.Certificate | None, now: datetime
+    ) -> None:
+        """Keep a partner's newest CRL, so that an older one is refused later, and its link."""
+        remember_crl(self._keys.places.pki, partner, crl, now, link)
 
 
 def _head_refused(partner: str, kind: str, is_new: bool, now: datetime) -> Event:

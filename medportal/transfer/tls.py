@@ -40,6 +40,8 @@ def make_context(credentials: TlsCredentials) -> SSL.Context:
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.use_certificate(credentials.certificate)
+    for link in credentials.chain_der[1:]:
+        context.add_extra_chain_cert(x509.load_der_x509_certificate(link))
     context.use_privatekey(credentials.private_key)
     context.check_privatekey()
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _leave_to_admit)
@@ -77,14 +79,24 @@ def admit(
     if peer is None:  # 4
         raise Untrusted(Code.UNKNOWN_PARTNER)
     leaf = certificate.public_bytes(Encoding.DER)
-    peer.channel((leaf,), None, now)  # 5
+    chain = (leaf, *_links(connection, leaf))
+    peer.channel(chain, None, now)  # 5
     return Channel(
         binding=connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""),
         own_leaf=hashlib.sha256(own.public_bytes(Encoding.DER)).digest(),
         peer_leaf=hashlib.sha256(leaf).digest(),
         peer=institution,
-        peer_chain=(leaf,),
+        peer_chain=chain,
     )
+
+
+def _links(connection: SSL.Connection, leaf: bytes) -> list[bytes]:
+    """Return what the peer sent after its leaf: nothing, or the link to a former authority."""
+    try:
+        sent = connection.get_peer_cert_chain(as_cryptography=True) or []
+    except ValueError as error:
+        raise Untrusted(Code.CERTIFICATE, "bad-chain") from error
+    return [der for each in sent if (der := each.public_bytes(Encoding.DER)) != leaf]
 
 
 def _institution(certificate: x509.Certificate) -> str:

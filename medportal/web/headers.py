@@ -61,6 +61,11 @@ def mark_as_asset(request: Request) -> None:
     request.is_asset = True
 
 
+def mark_as_public(request: Request, seconds: int) -> None:
+    """Say that the answer to this request is for everybody, and may be kept for that long."""
+    request.public_seconds = seconds
+
+
 def headers_tween_factory(
     handler: Callable[[Request], Response], registry: Any
 ) -> Callable[[Request], Response]:
@@ -79,6 +84,10 @@ def headers_tween_factory(
         kept = getattr(request, "is_asset", False) and response.status_int == 200
         if kept:
             response.headers["Cache-Control"] = KEEP_FOR_A_YEAR
+        elif getattr(request, "public_seconds", 0) and response.status_int in (200, 304):
+            response.headers["Cache-Control"] = f"public, max-age={request.public_seconds}"
+            # Meant for other software, wherever a person follows a link to it.
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         else:
             response.headers["Cache-Control"] = "no-store"
             response.headers["X-Robots-Tag"] = "noindex"

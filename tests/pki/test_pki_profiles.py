@@ -79,7 +79,21 @@ def test_what_is_no_institution_id(text: str):
             "web.lifetime_days should be at",
         ),
         ("refuse_after_days = 14", "refuse_after_days = 7", "crl.refuse_after_days should be more"),
-        ("renew_before_days = 60", "renew_before_days = 730", "head.renew_before_days should be l"),
+        (
+            "renew_before_days = 244",
+            "renew_before_days = 730",
+            "head.renew_before_days should be l",
+        ),
+        ("overlap_days = 90", "overlap_days = 3650", "ca.overlap_days should be less"),
+        (
+            "[ca]\nlifetime_days = 3650",
+            "[ca]\nlifetime_days = 300",
+            "web.lifetime_days should be at",
+        ),
+        ('"clientAuth", ".1.3"', '".1.3"', "purpose.channel.extended_key_usage should be ["),
+        ('key = "Ed25519"', 'key = "RSA"', 'exchange.key should be "Ed25519", by the protocol'),
+        ('["digitalSignature"]', '["keyAgreement"]', "purpose.web.key_usage should be"),
+        ('["dns", "institution"]', '["dns"]', "purpose.web.alternative_names should be"),
         ("[clock]", "[clock", "not TOML"),
     ],
 )
@@ -93,7 +107,7 @@ def test_a_bad_profile_file_says_what_is_wrong(old: str, new: str, says: str):
 def test_all_problems_are_told_at_once():
     with pytest.raises(ConfigurationError) as caught:
         parse_profiles("")
-    assert len(caught.value.problems) == 5 + 3 * len(Purpose)
+    assert len(caught.value.problems) == 6 + 7 * len(Purpose)
 
 
 def test_the_longest_web_lifetime_is_what_browsers_accept():

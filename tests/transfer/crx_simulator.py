@@ -54,6 +54,7 @@ class SimKey:
     chain_der: tuple[bytes, ...]
     crl_der: bytes = b"crl"
     algorithm: str = "Ed25519"
+    link: None = None
 
     def sign(self, data: bytes) -> bytes:
         return self.key.sign(data)

@@ -442,7 +442,7 @@ def test_a_newer_crl_is_remembered_and_an_older_one_refused_afterwards(houses):
     old = laboratory.store.crl_der
     passphrases = load_passphrases(laboratory.home / "secrets")
     authority.make_crl(laboratory.pki, ca_passphrase=passphrases["ca"], now=utcnow())
-    receiver(hospital).remember_crl("laboratory", laboratory.store.crl_der, utcnow())
+    receiver(hospital).remember_crl("laboratory", laboratory.store.crl_der, None, utcnow())
     peer = peer_of(hospital.keys.trusted, hospital.keys.crl_limits)("laboratory")
     assert peer is not None
     chain = laboratory.keys.signer(Purpose.EXCHANGE).chain_der

@@ -26,6 +26,7 @@ PLACES = (
     (Permission.ERASURE_DECIDE, _("Erasures"), "erasures"),
     (Permission.AUDIT_VIEW, _("Audit log"), "audit-log"),
     (Permission.SETTINGS_MANAGE, _("Institution"), "institution-settings"),
+    (Permission.SETTINGS_MANAGE, _("Certificates"), "certificates"),
 )
 #: What a patient may do about their own record, besides reading it.
 OWN_PLACES = (
