@@ -5,9 +5,13 @@ not beside our key: whoever changes a code, or a unit, has to say here what it m
 hospital reads a glucose in mmol/L under a code of mass per volume as eighteen times too low.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from medportal.records.catalogue import Catalogue, ValueKind
+from medportal.records.content import ClinicalRecord, Coded, Observation
+from medportal.records.entry import not_in_form, parse_entry, typed_of_record
 
 MASS_PER_VOLUME = """
 718-7 786-4 3255-7 48065-7 2345-7 1558-6 41653-7 1518-0 1986-9 2160-0 3094-0 3084-1 17861-6
@@ -69,4 +73,15 @@ def test_a_code_that_was_wrong_says_nothing_any_more(
 ) -> None:
     """So a record signed with it is shown in the words that were signed."""
     assert catalogue.find(withdrawn) is None
-    assert catalogue.by_key(key).code == code
+    definition = catalogue.by_key(key)
+    assert (definition.code, definition.was) == (code, (withdrawn,))
+
+
+def test_a_new_version_says_the_right_code(
+    catalogue: Catalogue, laboratory_record: ClinicalRecord
+) -> None:
+    wrong = Observation("24476-4", Coded("positive"))
+    signed = replace(laboratory_record, observations=(wrong,))
+    entry = parse_entry(signed.kind, typed_of_record(signed, catalogue), catalogue)
+    assert entry.observations == (Observation("21668-9", Coded("positive")),)
+    assert not_in_form(signed, catalogue) == ()
