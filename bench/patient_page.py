@@ -237,7 +237,7 @@ def served(portal: Portal, directory: Path, port: int) -> Iterator[None]:
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     trusting = ssl._create_unverified_context()  # noqa: S323  (our own server, on loopback)
-    for _ in range(300):
+    for _ in range(900):
         if process.poll() is not None:
             raise SystemExit("the server ended")
         try:

@@ -83,12 +83,13 @@ class Group:
 class Definition:
     """One observation that may be made.
 
-    ``code`` is its LOINC code and ``also`` further LOINC codes emitted beside it; ``unit``
-    is UCUM and ``unit_text`` what people read; ``plausible`` are bounds, both included,
-    outside which a value is refused; ``options`` are the codes of a coded value, of which
-    ``usual`` are as expected and ``critical`` ask for a telephone call, and ``components`` the
-    keys of the parts of a compound one. ``sensitive`` is the category of a record that holds
-    this, where that must be a sensitive one.
+    ``code`` is its LOINC code, ``also`` further LOINC codes emitted beside it and ``was`` codes
+    that it was signed with by mistake, because they mean something else; ``unit`` is UCUM and
+    ``unit_text`` what people read; ``plausible`` are bounds, both included, outside which a
+    value is refused; ``options`` are the codes of a coded value, of which ``usual`` are as
+    expected and ``critical`` ask for a telephone call, and ``components`` the keys of the parts
+    of a compound one. ``sensitive`` is the category of a record that holds this, where that must
+    be a sensitive one.
     """
 
     key: str
@@ -109,6 +110,7 @@ class Definition:
     usual: tuple[str, ...] = ()
     critical: tuple[str, ...] = ()
     sensitive: Category | None = None
+    was: tuple[str, ...] = ()
 
     def name(self, language: str) -> str:
         """Return the name in a language, in English where it is not spoken here."""
@@ -266,6 +268,8 @@ class _Reader:
         if len(codes) != len(rows):
             self.problems.append("two observations have one code")
         for row in rows:
+            self._require(not set(row.was) & set(codes), row, "a code that was wrong is in use")
+        for row in rows:
             self._check(row, definitions)
         answers = {
             self._text(table, "code", "answer"): self._names(table, "answer")
@@ -315,6 +319,7 @@ class _Reader:
             usual=self._strings(table, "usual", key),
             critical=self._strings(table, "critical", key),
             sensitive=self._sensitive(table, key),
+            was=tuple(self._loinc(code, key) for code in self._strings(table, "was", key)),
         )
 
     def _only(self, table: Mapping[str, Any], key: str, known: set[str]) -> None:
@@ -459,6 +464,7 @@ RANGE_KEYS = {"sex", "from_age", "to_age", "low", "high", "critical_low", "criti
 KNOWN_KEYS = {
     *("key", "loinc", "also", "group", "category", "value", "forms", "names", "unit", "unit_text"),
     *("decimals", "plausible", "range", "options", "components", "usual", "critical", "sensitive"),
+    "was",
 }
 
 

@@ -140,14 +140,15 @@ def typed_of_record(record: ClinicalRecord, catalogue: Catalogue) -> dict[str, s
     """Return what somebody would type to say what a record says: the keys of :func:`parse_entry`.
 
     Numbers have a decimal point, and the date is written as ``2026-05-01``. Observations that
-    the form for this kind of record does not show are left out.
+    the form for this kind of record does not show are left out. What was signed with a code
+    that proved wrong is typed where it belongs, so a new version says it with the right one.
     """
     texts = {name: getattr(record, name) or "" for name in text_fields(record.kind)}
     sensitive = record.category if is_sensitive(record.category) else ""
     typed = {"effective": effective_date(record).isoformat(), "category": sensitive, **texts}
     for _, members in catalogue.entered_in(record.kind):
         for definition in members:
-            observation = record.observation(definition.code)
+            observation = _said(record, definition)
             if observation is not None:
                 keys = [field.key for field in _fields(definition, catalogue)]
                 typed.update(zip(keys, _typed(observation.value), strict=True))
@@ -156,8 +157,18 @@ def typed_of_record(record: ClinicalRecord, catalogue: Catalogue) -> dict[str, s
 
 def not_in_form(record: ClinicalRecord, catalogue: Catalogue) -> tuple[Observation, ...]:
     """Return the observations that the form for this kind of record does not show."""
-    shown = {one.code for _, members in catalogue.entered_in(record.kind) for one in members}
+    shown = {
+        code
+        for _, members in catalogue.entered_in(record.kind)
+        for one in members
+        for code in (one.code, *one.was)
+    }
     return tuple(one for one in record.observations if one.code not in shown)
+
+
+def _said(record: ClinicalRecord, definition: Definition) -> Observation | None:
+    found = map(record.observation, (definition.code, *definition.was))
+    return next((one for one in found if one is not None), None)
 
 
 def parse_field(field: Field, text: str) -> Decimal | str | None:

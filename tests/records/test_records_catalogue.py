@@ -230,6 +230,8 @@ components = ["systolic", "diastolic"]
         ('loinc = "2951-2"', 'loinc = "2951-3"', "sodium: loinc is not a LOINC code"),
         ('loinc = "2951-2"', 'loinc = "2951-2"\nalso = ["2951-3"]', "sodium: loinc"),
         ('loinc = "2951-2"', 'loinc = "2951-2"\nalso = 7', "also must be a list of texts"),
+        ('loinc = "2951-2"', 'loinc = "2951-2"\nwas = ["2951-3"]', "sodium: loinc"),
+        ('loinc = "2951-2"', 'loinc = "2951-2"\nwas = ["2951-2"]', "that was wrong is in use"),
         ('value = "quantity"', 'value = "picture"', "sodium: value is unknown"),
         ('value = "quantity"', 'value = "coded"', "options and a coded value go together"),
         ('value = "quantity"', 'value = "blood-pressure"', "sodium: components"),
