@@ -375,6 +375,55 @@ def _say_progress() -> Callable[[Any], None]:
     return say
 
 
+@keys.command("export")
+@click.argument("name")
+@click.option(
+    "--host",
+    type=click.Choice(["edge", "receiver", "sender"]),
+    required=True,
+    help="What the keys are for.",
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="A new directory, to be carried to that host.",
+)
+@click.pass_obj
+def keys_export(context: Context, name: str, host: str, target: Path) -> None:
+    """Copy the keys that one host needs, and the passphrases of just those."""
+    from medportal.ops.hosts import HostRole, export_host
+
+    settings = context.settings()
+    written = export_host(settings, settings.tenant(name), HostRole(host), target)
+    context.show([{"file": str(path)} for path in written], f"For the {host}")
+
+
+@main.group()
+def edge() -> None:
+    """The edge (nginx) in front of a portal."""
+
+
+@edge.command("init")
+@click.argument("name")
+@click.option(
+    "--portal",
+    "names",
+    multiple=True,
+    required=True,
+    help="A host name under which the edge reaches the portal; may be given several times.",
+)
+@click.pass_obj
+def edge_init(context: Context, name: str, names: tuple[str, ...]) -> None:
+    """Make the authority between edge and portal, and a key for each of the two."""
+    from medportal.ops.hosts import create_edge
+
+    settings = context.settings()
+    made = create_edge(settings, settings.tenant(name), names, utcnow())
+    context.show([{"tenant": name, "made": ", ".join(made) or "nothing"}], "Edge")
+
+
 @main.group()
 def partner() -> None:
     """Partners: exchange descriptors, trust, revoke."""
@@ -606,6 +655,23 @@ def demo_prepare(context: Context, hospital_url: str, laboratory_url: str) -> No
     urls = {"hospital": hospital_url, "laboratory": laboratory_url}
     accounts = prepare(context.settings(), urls, say=_say)
     context.show([{"accounts": len(accounts)}], "Demonstration")
+
+
+@demo.command("people")
+@click.argument("name")
+@click.option("--url", required=True, help="Where the portal is reached.")
+@click.pass_obj
+def demo_people(context: Context, name: str, url: str) -> None:
+    """Register the demonstration's people in one institution and print their passwords.
+
+    Without synthetic patients; safe to run again, and then it prints nobody.
+    """
+    from medportal.demo.load import load_people
+
+    settings = context.settings()
+    tenant = settings.tenant(name)
+    accounts = load_people(settings, tenant, _database(settings, name), url, utcnow())
+    context.show([asdict(account) for account in accounts], "Accounts")
 
 
 @demo.command("post-office")

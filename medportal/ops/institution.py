@@ -86,7 +86,7 @@ def _key_files(places: Places, group: Group) -> list[Path]:
 
 def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
     """Issue the next revocation list if it is due and the authority's key is here."""
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,))
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,), settings.secrets(tenant.id))
     directory = keys.places.pki
     if Group.CA not in keys.passphrases or not ca.crl_due(directory, now):
         return False

@@ -49,7 +49,7 @@ def receive(settings: Settings, tenant: Tenant) -> None:
 
 
 def _keys(settings: Settings, tenant: Tenant, groups: Sequence[Group]) -> TenantKeys:
-    return TenantKeys(tenant, settings.home(tenant.id), groups)
+    return TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
 
 
 def _listening(host: str, port: int) -> None:
