@@ -25,6 +25,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError, MedportalError
+from medportal.firewall import commands as firewall_commands
 from medportal.logs import configure_logging
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database, TenantRegistry
@@ -169,6 +170,9 @@ def main(ctx: click.Context, config: Path, pairs: tuple[str, ...], as_json: bool
             raise click.BadParameter("write NAME=VALUE", param_hint="--set")
         options[name] = value
     ctx.obj = Context(config.resolve(), options, as_json)
+
+
+firewall_commands.register(main)
 
 
 def _database(settings: Settings, name: str) -> Database:

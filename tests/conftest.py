@@ -22,7 +22,8 @@ from medportal.tenancy.schema import migrate
 from medportal.vault.mongo import close_clients
 
 # Helpers that lie beside the tests that use them; import-mode "importlib" adds no path.
-sys.path += [str(Path(__file__).parent / folder) for folder in ("functional", "transfer", "e2e")]
+HELPERS = ("functional", "transfer", "e2e", "firewall")
+sys.path += [str(Path(__file__).parent / folder) for folder in HELPERS]
 
 import mongo_server  # noqa: E402
 
