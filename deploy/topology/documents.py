@@ -56,7 +56,9 @@ def start(auth: bool) -> int:
 
 def client(**options: Any) -> MongoClient[dict[str, Any]]:
     """Return a client over verified TLS."""
-    return MongoClient("mongodb://127.0.0.1:27017/?replicaSet=secantus", tls=True, tlsCAFile=CA, **options)
+    return MongoClient(
+        "mongodb://127.0.0.1:27017/?replicaSet=secantus", tls=True, tlsCAFile=CA, **options
+    )
 
 
 def main(database: str) -> None:

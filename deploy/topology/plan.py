@@ -46,6 +46,11 @@ class Plan:
         """Every host, the router and the patient included."""
         return (ROUTER, *self.hosts, PATIENT)
 
+    @property
+    def firewalled(self) -> tuple[str, ...]:
+        """Every host that has rules: all but the patient's machine, which is not ours."""
+        return (ROUTER, *self.hosts)
+
 
 def load_plan(path: Path = POLICY) -> Plan:
     """Return the plan in a policy file; whether it is a sound policy is the firewall's to say."""

@@ -55,7 +55,9 @@ def walk(world: World, say: Callable[[str], None]) -> None:
 
 def _run(world: World, block: Block) -> None:
     if block.hosts == (BETWEEN,):
-        world.script(_BEFORE.replace("/opt/medportal", "/mnt/app").replace("cd /root", "") + block.text)
+        world.script(
+            _BEFORE.replace("/opt/medportal", "/mnt/app").replace("cd /root", "") + block.text
+        )
         return
     with ThreadPoolExecutor(len(block.hosts)) as pool:
         done = [pool.submit(world.script, _BEFORE + block.text, host) for host in block.hosts]

@@ -94,6 +94,11 @@ class World:
     inner: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the world is still there."""
+        return self.process is None or self.process.poll() is None
+
     def command(self, words: Sequence[str], host: str | None = None) -> list[str]:
         """Return the command that runs ``words`` in the world, or on one of its hosts."""
         enter = ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", "-i", "--"]
@@ -172,10 +177,12 @@ class World:
         keep = (
             f"ip netns add {PREFIX}{name} && exec ip netns exec {PREFIX}{name}"
             f" unshare --mount --uts sh -c 'echo $$ >/run/mp/{name}.pid.new;"
-            f" mv /run/mp/{name}.pid.new /run/mp/{name}.pid; exec sh -c \"$0\"'"
+            f' mv /run/mp/{name}.pid.new /run/mp/{name}.pid; exec sh -c "$0"\''
             f" {shlex.quote(script.replace('exec sleep', 'touch /run/ready; exec sleep'))}"
         )
-        self.run(["sh", "-c", f"setsid -f sh -c {shlex.quote(keep)} </dev/null >/run/mp/{name}.log 2>&1"])
+        self.run(
+            ["sh", "-c", f"setsid -f sh -c {shlex.quote(keep)} </dev/null >/run/mp/{name}.log 2>&1"]
+        )
         until = time.monotonic() + START_SECONDS
         while self.attempt(["test", "-s", f"/run/mp/{name}.pid"]).returncode != 0:
             self._in_time(until, name)

@@ -95,7 +95,8 @@ def load_people(
     ``ConfigurationError`` for a tenant that is not marked as a demonstration.
     """
     _require_demonstration(tenant)
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL, Group.PAIR))
+    groups = (Group.PORTAL, Group.PAIR)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
     with database.writer() as session, session.begin():
         _build_indexes(session, keys, now)
         scheme = tenant.identifiers.scheme
