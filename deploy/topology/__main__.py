@@ -1,21 +1,16 @@
 """``python -m deploy.topology``: up, move, exec. `make topology` and `make topology-move` call it."""
 
 import argparse
-import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
-from deploy.topology.demonstration import Account, build
+from deploy.topology.demonstration import RUNNING, Account, attach, build, remember
 from deploy.topology.network import move
 from deploy.topology.plan import PATIENT, load_plan
-from deploy.topology.world import World, WorldError, environment
-
-#: Where a runner says which world is its own, for `move` and `exec`.
-RUNNING = Path(tempfile.gettempdir()) / f"medportal-topology-{os.getuid()}.pid"
+from deploy.topology.world import WorldError, environment
 
 
 def main() -> int:
@@ -25,7 +20,6 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     up = verbs.add_parser("up", help="build everything and keep it up until Ctrl-C")
     up.add_argument("--rules", choices=["none", "nft", "ufw"], default="nft")
-    up.add_argument("--accounts", type=Path, help="write the accounts to this file (JSON)")
     mover = verbs.add_parser("move", help="carry the patient to another network")
     mover.add_argument("to", choices=list(load_plan().networks))
     executor = verbs.add_parser("exec", help="run a command on a host")
@@ -35,13 +29,13 @@ def main() -> int:
     try:
         match said.verb:
             case "up":
-                return _up(said.running, said.rules, said.accounts)
+                return _up(said.running, said.rules)
             case "move":
-                print(f"{PATIENT} is at {move(_running(said.running), load_plan(), said.to)}")
+                print(f"{PATIENT} is at {move(attach(said.running).world, load_plan(), said.to)}")
                 return 0
             case _:
                 words = [word for word in said.words if word != "--"] or ["bash"]
-                command = _running(said.running).command(words, said.host)
+                command = attach(said.running).world.command(words, said.host)
                 terminal = {"TERM": os.environ.get("TERM", "dumb")}
                 os.execvpe(command[0], command, environment(terminal))  # noqa: S606
     except WorldError as error:
@@ -49,24 +43,12 @@ def main() -> int:
         return 1
 
 
-def _running(file: Path) -> World:
-    """Return the world of a runner. Raises ``WorldError`` where none runs."""
-    try:
-        pid = int(file.read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise WorldError("nothing runs: start it with `make topology`") from error
-    return World(pid)
-
-
-def _up(file: Path, rules: str, accounts: Path | None) -> int:
+def _up(file: Path, rules: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     with build(rules, _say) as built:
-        file.write_text(f"{built.world.pid}\n")
-        if accounts is not None:
-            accounts.write_text(json.dumps([account._asdict() for account in built.accounts]))
+        remember(built, file)
         _tell(built.accounts)
         while not stop.wait(1) and built.world.is_alive:
             pass

@@ -1,19 +1,24 @@
 """The whole of it: network, hosts, rules, people who can sign in."""
 
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from deploy.topology import rules
 from deploy.topology.network import lay, move, open_router
-from deploy.topology.plan import OUTSIDE, PATIENT, ROUTER, Plan, load_plan
+from deploy.topology.plan import OUTSIDE, PATIENT, Plan, load_plan
 from deploy.topology.walk import walk
 from deploy.topology.world import World, WorldError, begin
 
-READY_SECONDS = 90
+READY_SECONDS = 180
+#: Where a runner says which world is its own, and who can sign in: for `move`, `exec` and tests.
+RUNNING = Path(tempfile.gettempdir()) / f"medportal-topology-{os.getuid()}.json"
 BACKENDS = {"hospital": "hosb", "laboratory": "labb"}
 
 
@@ -65,6 +70,25 @@ def build(form: str, say: Callable[[str], None], *, people: bool = True) -> Iter
         world.stop()
 
 
+def remember(built: Built, file: Path) -> None:
+    """Write to a private file what runs."""
+    said = {"pid": built.world.pid, "accounts": [a._asdict() for a in built.accounts]}
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        json.dump(said, opened)
+
+
+def attach(file: Path) -> Built:
+    """Return what another runner keeps up. Raises ``WorldError`` where none does."""
+    try:
+        said = json.loads(file.read_text("utf-8"))
+        os.kill(said["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise WorldError("nothing runs: start it with `make topology`") from error
+    return Built(World(said["pid"]), load_plan(), [Account(**a) for a in said["accounts"]])
+
+
 def wait_for(world: World, url: str) -> None:
     """Wait until a portal answers the patient. Raises ``WorldError``."""
     until = time.monotonic() + READY_SECONDS
@@ -99,6 +123,3 @@ def _people(world: World, tenant: str) -> list[Account]:
     """Register the original's people at an institution, with passwords made here."""
     said = world.script(_PEOPLE.format(tenant=tenant), BACKENDS[tenant])
     return [Account(**json.loads(line)) for line in said.splitlines() if line.startswith("{")]
-
-
-__all__ = ["ROUTER", "Account", "Built", "build", "wait_for"]

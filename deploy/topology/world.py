@@ -9,6 +9,7 @@ A host is a network namespace ``mp-NAME`` in the world and a mount namespace wit
 are. The program lies at /opt/medportal on each, read-only.
 """
 
+import compileall
 import os
 import shlex
 import signal
@@ -224,5 +225,7 @@ def begin() -> World:
     (pid,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     world = World(int(pid), process=process)
     python, venv = sys.base_prefix, sys.prefix
+    # Hosts see the program read-only, and would compile it anew at each start.
+    compileall.compile_dir(str(ROOT / "medportal"), quiet=2)
     world.script(_STAGE.format(parts=" ".join(PARTS), root=ROOT, venv=venv, python=python))
     return world
