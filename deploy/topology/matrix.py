@@ -65,7 +65,9 @@ def listen(world: World, plan: Plan) -> None:
         command = [PYTHON, "-IS", "-c", _LISTEN, address, *map(str, PORTS)]
         world.start(command, host, "/run/listen")
         world.script(
-            "for _ in $(seq 200); do ! grep -q listening /run/listen || exit 0; sleep 0.1; done; exit 1",
+            "for _ in $(seq 200); do\n"
+            "    ! grep -q listening /run/listen || exit 0; sleep 0.1\n"
+            "done; exit 1",
             host,
         )
 

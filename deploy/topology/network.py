@@ -35,10 +35,11 @@ def _connect(world: World, network: Network, host: Host) -> None:
 def _plug(world: World, host: str, network: str) -> None:
     """Put a cable between a host and the bridge of a network; a cable there was goes."""
     world.script(
-        f"ip -n {PREFIX}{ROUTER} link del v-{host} 2>/dev/null || true\n"
-        f"ip link add v-{host} netns {PREFIX}{ROUTER} type veth peer name eth0 netns {PREFIX}{host}\n"
-        f"ip -n {PREFIX}{ROUTER} link set v-{host} master {network} up\n"
-        f"ip -n {PREFIX}{host} link set eth0 up"
+        f"router={PREFIX}{ROUTER} host={PREFIX}{host} cable=v-{host}\n"
+        "ip -n $router link del $cable 2>/dev/null || true\n"
+        "ip link add $cable netns $router type veth peer name eth0 netns $host\n"
+        f"ip -n $router link set $cable master {network} up\n"
+        "ip -n $host link set eth0 up"
     )
 
 

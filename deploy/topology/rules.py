@@ -9,7 +9,7 @@ TABLE = "inet medportal"
 _RENDER = """
 cd /opt/medportal
 PYTHONPATH=/opt/medportal .venv/bin/python -W ignore -m medportal.firewall render \
-    --host {host} --format {form} >/run/rules
+    --host {host} --format {form} >/run/rules.{form}
 """
 
 
@@ -17,7 +17,7 @@ def load(world: World, hosts: Iterable[str], form: str) -> None:
     """Render and load the rules of each host. Raises ``WorldError``."""
     for host in hosts:
         world.script(_RENDER.format(host=host, form=form), host)
-        world.script("nft -f /run/rules" if form == "nft" else "sh -eu /run/rules", host)
+        world.script("nft -f /run/rules.nft" if form == "nft" else "sh -eu /run/rules.ufw", host)
 
 
 def off(world: World, host: str, form: str) -> None:
@@ -27,4 +27,4 @@ def off(world: World, host: str, form: str) -> None:
 
 def on(world: World, host: str, form: str) -> None:
     """Put a host's rules back."""
-    world.script("nft -f /run/rules" if form == "nft" else "ufw --force enable", host)
+    world.script("nft -f /run/rules.nft" if form == "nft" else "ufw --force enable", host)

@@ -1,7 +1,7 @@
 """docs/deployment.md, followed: each of its blocks is run where it says, in its order.
 
-A block that begins with ```` ```sh HOST ... ```` is run by root on these hosts, on all of them at
-once; one of ```` ```sh everywhere ```` between the hosts (only ``carry`` is at home there). Others are
+A block that begins with ``sh HOST ...`` is run by root on these hosts, on all of them at once; one
+that begins with ``sh everywhere`` between the hosts (only ``carry`` is at home there). Others are
 for reading. The first block that fails ends the walk.
 """
 
@@ -55,9 +55,7 @@ def walk(world: World, say: Callable[[str], None]) -> None:
 
 def _run(world: World, block: Block) -> None:
     if block.hosts == (BETWEEN,):
-        world.script(
-            _BEFORE.replace("/opt/medportal", "/mnt/app").replace("cd /root", "") + block.text
-        )
+        world.script(_BEFORE.replace("/opt/medportal", "/mnt/app") + block.text)
         return
     with ThreadPoolExecutor(len(block.hosts)) as pool:
         done = [pool.submit(world.script, _BEFORE + block.text, host) for host in block.hosts]

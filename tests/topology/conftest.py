@@ -49,7 +49,8 @@ def chromium(seven: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("browser")
     world = seven.world
     world.script(
-        "rm -rf /root/.pki; mkdir -p /root/.pki/nssdb; certutil -d sql:/root/.pki/nssdb -N --empty-password",
+        "rm -rf /root/.pki; mkdir -p /root/.pki/nssdb\n"
+        "certutil -d sql:/root/.pki/nssdb -N --empty-password",
         PATIENT,
     )
     for tenant, host in (("hospital", "hosb"), ("laboratory", "labb")):

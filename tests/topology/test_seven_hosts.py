@@ -105,6 +105,20 @@ def test_every_way_between_hosts_is_as_the_policy_says(seven):
     assert matrix.render(loaded) in DOCUMENT.read_text("utf-8")
 
 
+def test_the_same_ways_open_with_ufw(seven):
+    world, plan = seven.world, seven.plan
+    for host in plan.firewalled:
+        rules.off(world, host, "nft")
+    rules.load(world, plan.firewalled, "ufw")
+    try:
+        found = matrix.measure(world, plan, seconds=2)
+        assert {way for way, opened in found.items() if opened} == OPEN
+    finally:
+        for host in plan.firewalled:
+            rules.off(world, host, "ufw")
+            rules.on(world, host, "nft")
+
+
 #: The document servers listen on loopback, and so nobody else can be refused there.
 NO_LISTENER: set[Way] = set()
 
@@ -237,7 +251,10 @@ def test_the_portal_answers_to_the_edges_certificate_alone(seven):
         "curl -s -o /dev/null -w '%{http_code}' --cacert /etc/medportal/edge/edge-ca.crt"
         " https://hosb.hospital.example:3000/healthz -H 'Host: portal.hospital.example:8443'"
     )
-    pair = "--cert /etc/medportal/edge/{0}.pem --key /etc/medportal/edge/{0}.pem --pass $(cat /etc/medportal/credentials/edge.passphrase)"
+    pair = (
+        "--cert /etc/medportal/edge/{0}.pem --key /etc/medportal/edge/{0}.pem"
+        " --pass $(cat /etc/medportal/credentials/edge.passphrase)"
+    )
     answers = {
         "none": ask,
         "web": f"{ask} {pair.format('web')}",
