@@ -1,4 +1,4 @@
-"""``python -m deploy.topology``: up, move, exec. `make topology` and `make topology-move` call it."""
+"""``python -m deploy.topology``: up, move, exec; what `make topology` calls."""
 
 import argparse
 import os
@@ -66,14 +66,11 @@ def _tell(accounts: list[Account]) -> None:
     _say("")
     _say("Look at it from another terminal:")
     _say("    make topology-move TO=laboratory        # or hospital, remote: where the patient is")
-    _say(
-        "    python -m deploy.topology exec patient -- curl -k https://portal.hospital.example:8443/"
-    )
-    _say("    python -m deploy.topology exec hosb -- bash")
-    _say("    python -m deploy.topology exec router -- nft list ruleset")
-    _say(
-        "    tail of a log: python -m deploy.topology exec hosb -- tail /var/log/medportal-portal.service.log"
-    )
+    run = "    .venv/bin/python -m deploy.topology exec"
+    _say(f"{run} patient -- curl -k https://portal.hospital.example:8443/")
+    _say(f"{run} hosb -- tail /var/log/medportal-portal.service.log")
+    _say(f"{run} router -- nft list ruleset")
+    _say(f"{run} hosbs -- bash")
     _say("Ready. Stop with Ctrl-C.")
 
 
