@@ -90,13 +90,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A port of a protocol, tcp or udp. ``loopback``: on its own host only."""
+    """A port of a protocol, tcp or udp. ``loopback``: on its own host only.
+
+    ``private``: behind it lie records or accounts; :mod:`words` finds it open to the wrong ones.
+    """
 
     name: str
     protocol: str
     port: int
     limit: Limit | None = None
     loopback: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,8 +487,9 @@ def _service(name: str, table: _Table) -> Service:
     loopback = table.flag("loopback")
     if loopback and limit:
         table.problem("new_per_second", "has no meaning on loopback, which is not limited")
+    private = table.flag("private")
     table.close()
-    return Service(name, protocol, port, limit, loopback)
+    return Service(name, protocol, port, limit, loopback, private)
 
 
 def _distinct_names(

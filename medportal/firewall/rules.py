@@ -86,7 +86,7 @@ class HostRules:
 
 def rules_of(policy: Policy, host: Host) -> HostRules:
     """Return everything that a host opens, in the order of the policy."""
-    into = tuple(_merged(_into(policy, flow) for flow in _coming_in(policy, host)))
+    into = tuple(_merged(_into(policy, flow) for flow in coming_in(policy, host)))
     out = tuple(_merged(_out(flow, host) for flow in policy.flows if flow.source == host))
     if not host.router:
         client_in, client_out = _client(host)
@@ -159,7 +159,7 @@ def _home(policy: Policy, address: Address) -> Network:
     return policy.network_of(first)
 
 
-def _coming_in(policy: Policy, host: Host) -> list[Flow]:
+def coming_in(policy: Policy, host: Host) -> list[Flow]:
     """Return the flows to a host; whom a flow from anybody covers needs none of his own."""
     flows = [flow for flow in policy.flows if flow.target == host]
     open_to_all = {flow.service.name for flow in flows if isinstance(flow.source, Anybody)}
@@ -316,11 +316,13 @@ def verdict(
     protocol: str,
     port: int,
     at: Network | None = None,
+    *,
+    obeys: bool = True,
 ) -> Verdict:
     """Tell whether ``source`` may open ``port`` at ``target``, by the rules of all on the way.
 
     ``at`` is where a leased source is now; its first network unless told. A host's connections
-    to itself go over loopback and pass.
+    to itself go over loopback and pass. One that is taken over does not obey its own rules.
     """
     if source == target:
         return Verdict(True)
@@ -330,6 +332,8 @@ def verdict(
         steps = _steps(policy, source, target, home, there)
         shown = address
         for host, chain in steps:
+            if chain == "output" and not obeys:
+                continue
             if chain == "input":
                 shown = _shown(policy, address, home, there)
             if not _accepts(policy, host, chain, protocol, port, shown, there_address, home, there):

@@ -4,6 +4,7 @@ A namespace is held by a sleeping process of its own, so it ends with that proce
 name that another test could meet. All addresses exist inside only.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,29 +17,39 @@ from pathlib import Path
 #: Nobody sleeps for longer than a test may run.
 _LONGEST = 600
 
-#: Accepts connections on address and port, says when it listens, answers each with a word.
+#: Accepts connections on an address and ports, says when it listens, answers each with a word.
 _LISTEN = """
-import socket, sys
-server = socket.create_server((sys.argv[1], int(sys.argv[2])), reuse_port=False)
+import json, selectors, socket, sys
+waiting = selectors.DefaultSelector()
+for port in json.loads(sys.argv[2]):
+    server = socket.create_server(
+        (sys.argv[1], port), backlog=128,
+        family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET,
+    )
+    waiting.register(server, selectors.EVENT_READ)
 print("listening", flush=True)
-server.settimeout(float(sys.argv[3]))
-while True:
-    peer, address = server.accept()
-    peer.sendall(("from " + address[0]).encode())
-    peer.close()
+while ready := waiting.select(float(sys.argv[3])):
+    for key, _ in ready:
+        peer, address = key.fileobj.accept()
+        peer.sendall(("from " + address[0]).encode())
+        peer.close()
 """
 
-#: Opens a connection, optionally from an address, and prints what it is told.
+#: Opens connections at once, each from an address or "", and prints a line for each.
 _CONNECT = """
-import socket, sys
-source = (sys.argv[4], 0) if len(sys.argv) > 4 else None
-try:
-    with socket.create_connection(
-        (sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3]), source_address=source
-    ) as one:
-        print(one.recv(100).decode())
-except OSError as error:
-    print("refused", type(error).__name__)
+import concurrent.futures, json, socket, sys
+def one(address, port, source):
+    try:
+        with socket.create_connection(
+            (address, port), timeout=float(sys.argv[1]),
+            source_address=(source, 0) if source else None,
+        ) as connection:
+            return connection.recv(100).decode()
+    except OSError as error:
+        return "refused " + type(error).__name__
+wanted = json.loads(sys.argv[2])
+with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    print(json.dumps(list(pool.map(lambda words: one(*words), wanted))))
 """
 
 #: How long a connection that shall be refused is waited for: a listener that runs on the same
@@ -78,10 +89,10 @@ class Space:
             raise AssertionError(f"{self.name}: {words}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def listen(self, address: str, port: int) -> None:
+    def listen(self, address: str, *ports: int) -> None:
         """Start a listener and wait until it listens."""
         child = subprocess.Popen(
-            self.command(sys.executable, "-c", _LISTEN, address, str(port), str(_LONGEST)),
+            self.command(sys.executable, "-c", _LISTEN, address, json.dumps(ports), str(_LONGEST)),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -91,8 +102,12 @@ class Space:
 
     def connect(self, address: str, port: int, source: str = "") -> str:
         """Open a connection; return ``from ADDRESS`` as the other end saw it, or ``refused``."""
-        words = [address, str(port), str(PATIENCE), *([source] if source else [])]
-        return self.run(sys.executable, "-c", _CONNECT, *words).strip()
+        return self.probe([(address, port, source)])[0]
+
+    def probe(self, wanted: Sequence[tuple[str, int, str]]) -> list[str]:
+        """Open many connections at once; return what :meth:`connect` does for each."""
+        words = [str(PATIENCE), json.dumps(wanted)]
+        return json.loads(self.run(sys.executable, "-c", _CONNECT, *words))
 
     def nft(self, text: str) -> None:
         """Load a file of nftables."""
