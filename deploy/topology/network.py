@@ -4,20 +4,27 @@ from deploy.topology.plan import PATIENT, ROUTER, Host, Network, Plan
 from deploy.topology.world import PREFIX, World
 
 LEASE_SECONDS = 15
+#: The bridges stand in a namespace of their own. In the router's, its rules for what it forwards
+#: would be asked about what neighbours say to each other too (bridge-nf-call-iptables).
+SWITCH = f"{PREFIX}switch"
 
 
 def lay(world: World, plan: Plan) -> None:
     """Make every host and connect it; the patient's cable stays out."""
     for name in plan.namespaces:
         world.add_host(name)
-    lines = ["sysctl -qw net.ipv4.ip_forward=1"]
+    world.script(f"ip netns add {SWITCH}\nip -n {SWITCH} link set lo up")
     for network in plan.networks.values():
-        lines += [
-            f"ip link add {network.name} type bridge",
-            f"ip addr add {network.gateway}/{network.address.prefixlen} dev {network.name}",
-            f"ip link set {network.name} up",
-        ]
-    world.script("\n".join(lines), ROUTER)
+        world.script(
+            f"switch={SWITCH} router={PREFIX}{ROUTER} network={network.name}\n"
+            "ip -n $switch link add $network type bridge\n"
+            "ip -n $switch link set $network up\n"
+            "ip link add leg-$network netns $switch type veth peer name $network netns $router\n"
+            "ip -n $switch link set leg-$network master $network up\n"
+            f"ip -n $router addr add {network.gateway}/{network.address.prefixlen} dev $network\n"
+            "ip -n $router link set $network up"
+        )
+    world.script("sysctl -qw net.ipv4.ip_forward=1", ROUTER)
     for host in plan.hosts.values():
         _connect(world, plan.networks[host.network], host)
     _serve_leases(world, plan)
@@ -35,10 +42,10 @@ def _connect(world: World, network: Network, host: Host) -> None:
 def _plug(world: World, host: str, network: str) -> None:
     """Put a cable between a host and the bridge of a network; a cable there was goes."""
     world.script(
-        f"router={PREFIX}{ROUTER} host={PREFIX}{host} cable=v-{host}\n"
-        "ip -n $router link del $cable 2>/dev/null || true\n"
-        "ip link add $cable netns $router type veth peer name eth0 netns $host\n"
-        f"ip -n $router link set $cable master {network} up\n"
+        f"switch={SWITCH} host={PREFIX}{host} cable=v-{host}\n"
+        "ip -n $switch link del $cable 2>/dev/null || true\n"
+        "ip link add $cable netns $switch type veth peer name eth0 netns $host\n"
+        f"ip -n $switch link set $cable master {network} up\n"
         "ip -n $host link set eth0 up"
     )
 
