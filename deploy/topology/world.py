@@ -200,6 +200,8 @@ class World:
         if self.process is not None:
             os.kill(self.pid, signal.SIGKILL)
             self.process.wait(timeout=START_SECONDS)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -216,6 +218,8 @@ def begin() -> World:
         + ["--mount-proc", sys.executable, "-I", "-S", "-c", _FIRST],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        # unshare complains of a signal mask when its child is killed, which is how a world ends.
+        stderr=subprocess.DEVNULL,
         env=environment(),
     )
     assert process.stdout is not None

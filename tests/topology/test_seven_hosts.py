@@ -2,37 +2,43 @@
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from e2e_helpers import activate, fresh_number, register, sign_in
 from playwright.sync_api import expect
 
-from deploy.topology import matrix, rules
-from deploy.topology.matrix import Way
 from deploy.topology.network import move
-from deploy.topology.plan import PATIENT, ROUTER
+from deploy.topology.plan import ROUTER
 
 pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(600)]
 HOSPITAL = "https://portal.hospital.example:8443"
+#: Chromium tells its connections of a new address after a pause of its own.
+SETTLE_SECONDS = 3
 LABORATORY = "https://portal.laboratory.example:8443"
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "topology.md"
 
 
 def account(seven, tenant, role):
     return next(a._asdict() for a in seven.accounts if (a.tenant, a.role) == (tenant, role))
 
 
+def carry_patient(seven, network):
+    """Move the patient's machine; a browser breaks off what it loads while its network changes."""
+    move(seven.world, seven.plan, network)
+    time.sleep(SETTLE_SECONDS)
+
+
 def test_a_result_entered_at_the_laboratory_is_read_by_the_patient_from_outside(
     seven, new_page, tmp_path
 ):
     number, name = fresh_number(), "Zulmira do Amaral"
-    move(seven.world, seven.plan, "hospital")
+    carry_patient(seven, "hospital")
     clerk = new_page()
     sign_in(clerk, HOSPITAL, account(seven, "hospital", "ward_clerk"))
     code = register(clerk, HOSPITAL, number, name, tmp_path, "clerk", ward="Cardiology")
 
-    move(seven.world, seven.plan, "laboratory")
+    carry_patient(seven, "laboratory")
     responsible = new_page()
     sign_in(responsible, LABORATORY, account(seven, "laboratory", "responsible"))
     register(responsible, LABORATORY, number, name, tmp_path, "lab", send_to="Riverside Hospital")
@@ -44,7 +50,7 @@ def test_a_result_entered_at_the_laboratory_is_read_by_the_patient_from_outside(
     state = responsible.locator("[data-poll-url], .live .tag").first
     expect(state).to_have_text("Delivered", timeout=60_000)
 
-    move(seven.world, seven.plan, "remote")
+    carry_patient(seven, "remote")
     patient = new_page()
     activate(patient, HOSPITAL, number, code, "five cats under one table", tmp_path)
     patient.get_by_label("Citizen card number").fill(number)
@@ -60,80 +66,16 @@ def test_staff_are_on_site_only_in_their_own_network(seven, new_page):
     clerk = account(seven, "hospital", "ward_clerk")
     seen = {}
     for network in ("hospital", "laboratory", "remote"):
-        move(seven.world, seven.plan, network)
+        carry_patient(seven, network)
         page = new_page()
         # What a browser says of where it is counts for nothing.
         page.set_extra_http_headers({"X-Forwarded-For": "10.0.0.130"})
         sign_in(page, HOSPITAL, clerk)
-        answer = page.goto(f"{HOSPITAL}/patients/register")
-        seen[network] = answer.status
-    assert seen["hospital"] == 200
-    assert seen["laboratory"] != 200
-    assert seen["remote"] != 200
+        page.goto(f"{HOSPITAL}/patients/register")
+        seen[network] = page.get_by_role("button", name="Register").count()
+        print(network, page.url, page.locator("main").inner_text()[:300])
+    assert seen == {"hospital": 1, "laboratory": 0, "remote": 0}
 
-
-#: What the policy says, by hand: the one list here that is not derived from it.
-OPEN = {
-    *(
-        Way(f"patient at {network}", edge, 8443)
-        for network in ("hospital", "laboratory", "remote")
-        for edge in ("hosf", "labf")
-    ),
-    Way("hosf", "hosb", 3000),
-    Way("labf", "labb", 3000),
-    Way("labb", "hosbs", 4000),
-    Way("hosbs", "hosb", 5432),
-}
-
-
-def test_every_way_between_hosts_is_as_the_policy_says(seven):
-    world, plan = seven.world, seven.plan
-    matrix.listen(world, plan)
-    loaded = matrix.measure(world, plan, seconds=2)
-    assert {way for way, opened in loaded.items() if opened} == OPEN
-    assert len(loaded) > 400
-
-    # The control: without rules every one of them opens, so it is a rule that refused.
-    for host in plan.firewalled:
-        rules.off(world, host, "nft")
-    unfiltered = matrix.measure(world, plan, seconds=20)
-    assert {way for way, opened in unfiltered.items() if not opened} == NO_LISTENER
-    for host in plan.firewalled:
-        rules.on(world, host, "nft")
-    assert matrix.measure(world, plan, seconds=2) == loaded
-
-    assert matrix.render(loaded) in DOCUMENT.read_text("utf-8")
-
-
-def test_the_same_ways_open_with_ufw(seven):
-    world, plan = seven.world, seven.plan
-    for host in plan.firewalled:
-        rules.off(world, host, "nft")
-    rules.load(world, plan.firewalled, "ufw")
-    try:
-        found = matrix.measure(world, plan, seconds=2)
-        assert {way for way, opened in found.items() if opened} == OPEN
-    finally:
-        for host in plan.firewalled:
-            rules.off(world, host, "ufw")
-            rules.on(world, host, "nft")
-
-
-#: The document servers listen on loopback, and so nobody else can be refused there.
-NO_LISTENER: set[Way] = set()
-
-
-def test_from_outside_a_scanner_sees_the_portals_only(seven):
-    move(seven.world, seven.plan, "remote")
-    addresses = [host.address for host in seven.plan.hosts.values()]
-    addresses += [seven.plan.networks[name].gateway for name in seven.plan.networks]
-    said = seven.world.run(
-        ["nmap", "-Pn", "-n", "-sT", "--max-retries", "1", "--min-rate", "3000", "-T5"]
-        + ["-p", "1-1024,3000,4000,5432,8443,27017", "-oG", "-", *addresses],
-        PATIENT,
-    )
-    seen = set(re.findall(r"Host: (\S+) .*?Ports:.*?(\d+)/open", said))
-    assert seen == {("10.0.0.4", "8443"), ("10.100.0.4", "8443")}
 
 
 @pytest.mark.parametrize(
