@@ -6,6 +6,7 @@ not come about was refused by a rule: with the rules off, every one of them come
 
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deploy.topology.network import move
@@ -83,8 +84,16 @@ def measure(world: World, plan: Plan, seconds: float) -> dict[Way, bool]:
         source = f"{PATIENT} at {network}"
         found |= _from(world, plan, PATIENT, source, {}, seconds)
         if network == "remote":
-            for host in plan.firewalled:
-                found |= _from(world, plan, host, host, {source: patient}, seconds)
+            found |= _from_all(world, plan, {source: patient}, seconds)
+    return found
+
+
+def _from_all(world: World, plan: Plan, more: Mapping[str, str], seconds: float) -> dict[Way, bool]:
+    found: dict[Way, bool] = {}
+    with ThreadPoolExecutor(len(plan.firewalled)) as pool:
+        hosts = plan.firewalled
+        for ways in pool.map(lambda host: _from(world, plan, host, host, more, seconds), hosts):
+            found |= ways
     return found
 
 

@@ -73,9 +73,7 @@ def test_staff_are_on_site_only_in_their_own_network(seven, new_page):
         sign_in(page, HOSPITAL, clerk)
         page.goto(f"{HOSPITAL}/patients/register")
         seen[network] = page.get_by_role("button", name="Register").count()
-        print(network, page.url, page.locator("main").inner_text()[:300])
     assert seen == {"hospital": 1, "laboratory": 0, "remote": 0}
-
 
 
 @pytest.mark.parametrize(
