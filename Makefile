@@ -9,10 +9,13 @@ HOSPITAL_PORT ?= 8443
 LABORATORY_PORT ?= 8444
 EXCHANGE_PORT ?= 4000
 MAIL_PORT ?= 2525
+# Rules of the seven hosts: nft, ufw or none; and the network that their patient goes to.
+RULES ?= nft
+TO ?= remote
 # Two workers; the tests of a file stay together, so that they share what they set up.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
@@ -45,6 +48,13 @@ coverage: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
+
+# The seven hosts in network namespaces, until Ctrl-C (root, Linux; docs/topology.md).
+topology: $(VENV)/.installed-dev
+	@exec $(BIN)/python -m deploy.topology up --rules $(RULES)
+
+topology-move: $(VENV)/.installed-dev
+	@$(BIN)/python -m deploy.topology move $(TO)
 
 check-python:
 	@test -n "$(PYTHON)" || { \
@@ -83,7 +93,8 @@ system-packages:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv \
-		default-jre-headless nftables iproute2 ufw iptables procps
+		default-jre-headless nftables iproute2 ufw iptables procps nginx-light dnsmasq-base \
+		udhcpc nmap curl
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -57,7 +57,9 @@ def make_app(raw: Mapping[str, str]) -> Any:
     config.registry["settings"] = settings
     config.registry["tenants"] = TenantRegistry(settings.tenants)
     config.registry["keys"] = {
-        tenant_id: TenantKeys(tenant, settings.home(tenant_id), PORTAL_GROUPS)
+        tenant_id: TenantKeys(
+            tenant, settings.home(tenant_id), PORTAL_GROUPS, settings.secrets(tenant_id)
+        )
         for tenant_id, tenant in settings.tenants.items()
     }
     config.add_request_method(

@@ -88,7 +88,9 @@ class Jobs:
         self._settings = settings
         self._effective = EffectiveTenant(tenant, database.reader)
         self._database = database
-        self._keys = TenantKeys(tenant, settings.home(tenant.id), JOBS_GROUPS)
+        self._keys = TenantKeys(
+            tenant, settings.home(tenant.id), JOBS_GROUPS, settings.secrets(tenant.id)
+        )
         self._pinned = pinned_head(settings, tenant)
         self._steps = [
             _Step("intake", self._take_in),

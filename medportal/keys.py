@@ -37,6 +37,13 @@ class Places:
     """Where the keys of one tenant lie below its directory."""
 
     home: Path
+    #: Where a service manager puts the passphrases of one process, if it does.
+    given: Path | None = None
+
+    @property
+    def edge(self) -> Path:
+        """The key directory of the authority between edge and portal."""
+        return self.home / "edge"
 
     @property
     def pki(self) -> Path:
@@ -51,7 +58,7 @@ class Places:
     @property
     def secrets(self) -> Path:
         """The directory of the passphrase files."""
-        return self.home / "secrets"
+        return self.given or self.home / "secrets"
 
     @property
     def keyring(self) -> Path:
@@ -97,9 +104,15 @@ class TenantKeys:
     same machine: a process that faces partners never opens what it does not need.
     """
 
-    def __init__(self, tenant: Tenant, home: Path, groups: Sequence[Group] = GROUPS) -> None:
+    def __init__(
+        self,
+        tenant: Tenant,
+        home: Path,
+        groups: Sequence[Group] = GROUPS,
+        secrets: Path | None = None,
+    ) -> None:
         self.tenant = tenant
-        self.places = Places(home)
+        self.places = Places(home, secrets)
         self._groups = tuple(groups)
         self._known_trust: _Trust | None = None
 

@@ -22,6 +22,8 @@ from types import FrameType
 from typing import Any
 
 import structlog
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_crl
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -31,8 +33,11 @@ from pyramid.paster import get_app, get_appsettings, setup_logging
 from medportal.core.errors import ConfigurationError
 from medportal.keys import TenantKeys
 from medportal.pki.errors import PkiError
+from medportal.pki.files import PRIVATE, write_file
+from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings, parse_settings
+from medportal.web.edge import SETTING as EDGES
 from medportal.web.gateway import Gateway
 from medportal.web.limits import body_limit
 from medportal.web.warm import compile_templates
@@ -84,11 +89,14 @@ def run(app: Any, global_conf: Mapping[str, str], **local_conf: str) -> None:
     """
     global _ready
     listeners = parse_listeners(local_conf.get("listen", ""))
+    behind_edge = _behind_edge(local_conf.get("behind_edge", "false"))
+    require_edges(app.registry.settings, behind_edge)
     compile_templates(app.registry)
     _ready = app
     workers = _workers(local_conf.get("workers", "1"))
     children = [
-        _process(serve_listener, (dict(global_conf), listener, workers)) for listener in listeners
+        _process(serve_listener, (dict(global_conf), listener, workers, behind_edge))
+        for listener in listeners
     ]
     stopping = _stop_on_signals(children)
     for child in children:
@@ -103,6 +111,33 @@ def _workers(text: str) -> int:
     if not (text.isdigit() and 0 < int(text) <= 64):
         raise ConfigurationError("ini: server:main: workers: a number from 1 to 64")
     return int(text)
+
+
+def _behind_edge(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ConfigurationError("ini: server:main: behind_edge must be true or false")
+    return text.lower() == "true"
+
+
+def require_edges(settings: Mapping[str, Any], behind_edge: bool) -> None:
+    """Refuse settings in which an edge is believed for its address alone, or not believed.
+
+    1. Whoever is on the network can take an address. What an edge says of whom it speaks for
+       counts in production only where the listener demands the edge's certificate.
+    2. A portal that only edges reach and that believes none of them would take every one of
+       their visitors to be where the edge is.
+
+    Raises ``ConfigurationError``.
+    """
+    named = bool(settings.get(EDGES, "").split())
+    production = str(settings.get("medportal.production", "true")).lower() == "true"
+    if named and production and not behind_edge:
+        raise ConfigurationError(
+            f"ini: {EDGES}: say behind_edge = true in [server:main] too, so that edges show a "
+            "certificate; an address alone is nothing to believe"
+        )
+    if behind_edge and not named:
+        raise ConfigurationError(f"ini: {EDGES}: name the addresses of the edges in front")
 
 
 def _process(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
@@ -151,8 +186,14 @@ def _terminate(children: list[BaseProcess]) -> None:
             child.join()
 
 
-def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: int) -> None:
-    """Serve one institution's address until SIGTERM or SIGINT."""
+def serve_listener(
+    global_conf: Mapping[str, str], listener: Listener, workers: int, behind_edge: bool = False
+) -> None:
+    """Serve one institution's address until SIGTERM or SIGINT.
+
+    ``behind_edge``: only to who shows a certificate of the edge's own authority, and under a
+    certificate of that.
+    """
     # The parent's handlers speak of children that are not this process's.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -166,7 +207,8 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
     _forget_keys_of_the_dead()
     prefix = f"{KEY_PREFIX}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory()) as directory:
-        pem = _unlocked_web_key(settings, listener.tenant_id, Path(directory))
+        tls = _edge_tls if behind_edge else _web_tls
+        options = tls(settings, listener.tenant_id, Path(directory))
         server = Granian(
             "medportal",
             address=listener.host,
@@ -177,16 +219,15 @@ def serve_listener(global_conf: Mapping[str, str], listener: Listener, workers: 
             http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=131_072),
             workers=workers,
             websockets=False,
-            ssl_cert=pem,
-            ssl_key=pem,
+            **options,
             respawn_failed_workers=True,
             log_level=LogLevels.error,
         )
         loader: Callable[..., Any] = partial(
             load_application, ini, _options(global_conf), listener.tenant_id
         )
-        watch = _Watch(lambda: _web_key_state(settings, listener.tenant_id))
-        server.on_reload(lambda: _unlocked_web_key(settings, listener.tenant_id, Path(directory)))
+        watch = _Watch(lambda: _key_state(settings, listener.tenant_id, behind_edge))
+        server.on_reload(lambda: tls(settings, listener.tenant_id, Path(directory)))
         with watch:
             server.serve(target_loader=loader, wrap_loader=False)
 
@@ -223,9 +264,10 @@ class _Watch:
                 os.kill(os.getpid(), signal.SIGHUP)
 
 
-def _web_key_state(settings: Settings, tenant_id: str) -> object:
-    tenant = settings.tenant(tenant_id)
-    return TenantKeys(tenant, settings.home(tenant.id), ()).keystore.state(Purpose.WEB)
+def _key_state(settings: Settings, tenant_id: str, behind_edge: bool) -> object:
+    keys = TenantKeys(settings.tenant(tenant_id), settings.home(tenant_id), ())
+    store = KeyStore(keys.places.edge, {}) if behind_edge else keys.keystore
+    return store.state(Purpose.WEB)
 
 
 def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Gateway:
@@ -239,11 +281,42 @@ def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Ga
     return Gateway(app, tenant_id, threads=BLOCKING_THREADS, most_bytes=body_limit(app.registry))
 
 
-def _unlocked_web_key(settings: Settings, tenant_id: str, directory: Path) -> Path:
-    """Write certificate and opened key of a tenant's web listener; return the file."""
+def _web_tls(settings: Settings, tenant_id: str, directory: Path) -> dict[str, Any]:
+    """Write certificate and opened key of a tenant's web listener; return granian's options."""
+    keys = _portal_keys(settings, tenant_id)
+    pem = keys.keystore.write_unlocked(Purpose.WEB, directory / "web.pem")
+    return {"ssl_cert": pem, "ssl_key": pem}
+
+
+def _edge_tls(settings: Settings, tenant_id: str, directory: Path) -> dict[str, Any]:
+    """Write what a listener behind an edge needs; return granian's options.
+
+    Raises ``ConfigurationError`` where the edge's authority has not been made.
+    """
+    keys = _portal_keys(settings, tenant_id)
+    store = KeyStore(keys.places.edge, keys.passphrases)
+    try:
+        pem = store.write_unlocked(Purpose.WEB, directory / "portal.pem")
+        authority = store.ca.public_bytes(Encoding.PEM)
+        revoked = load_der_x509_crl(store.crl_der).public_bytes(Encoding.PEM)
+    except PkiError as error:
+        raise ConfigurationError(f"the keys between edge and portal: {error}") from error
+    write_file(directory / "edge-ca.crt", authority, PRIVATE)
+    write_file(directory / "edge-ca.crl", revoked, PRIVATE)
+    return {
+        "ssl_cert": pem,
+        "ssl_key": pem,
+        "ssl_ca": directory / "edge-ca.crt",
+        "ssl_crl": [directory / "edge-ca.crl"],
+        "ssl_client_verify": True,
+    }
+
+
+def _portal_keys(settings: Settings, tenant_id: str) -> TenantKeys:
     tenant = settings.tenant(tenant_id)
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
-    return keys.keystore.write_unlocked(Purpose.WEB, directory / "web.pem")
+    return TenantKeys(
+        tenant, settings.home(tenant.id), (Group.PORTAL,), settings.secrets(tenant.id)
+    )
 
 
 def _forget_keys_of_the_dead() -> None:

@@ -26,6 +26,7 @@ class Settings:
     state: Path
     tenants: Mapping[str, Tenant]
     variables: Mapping[str, str]
+    credentials: Path | None = None
 
     def tenant(self, name: str) -> Tenant:
         """Return a tenant of this process; raises ``ConfigurationError`` if it is not served."""
@@ -37,6 +38,10 @@ class Settings:
     def home(self, tenant_id: str) -> Path:
         """Return the directory in which everything of one tenant lies."""
         return self.state / tenant_id
+
+    def secrets(self, tenant_id: str) -> Path:
+        """Return the directory of the passphrase files that this process is given."""
+        return self.credentials or self.home(tenant_id) / "secrets"
 
 
 def parse_settings(raw: Mapping[str, str]) -> Settings:
@@ -52,6 +57,7 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
     production = _flag(raw, "medportal.production", True, problems)
     hsts = _flag(raw, "medportal.hsts", production, problems)
     _check_edges(raw, problems)
+    credentials = _credentials(raw, problems)
     if problems:
         raise ConfigurationError(*problems)
     state = Path(raw["medportal.state_dir"]).resolve()
@@ -71,7 +77,21 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
         state=state,
         tenants=tenants,
         variables=variables,
+        credentials=credentials,
     )
+
+
+def _credentials(raw: Mapping[str, str], problems: list[str]) -> Path | None:
+    """Return where a service manager puts this process's passphrases, if it does.
+
+    The files there are named by group alone, so they are of one institution.
+    """
+    said = raw.get("medportal.credentials_dir", "").strip()
+    if not said:
+        return None
+    if len(raw.get("medportal.tenants", "").split()) > 1:
+        problems.append("ini: medportal.credentials_dir is for a process of one institution")
+    return Path(said).resolve()
 
 
 def _check_edges(raw: Mapping[str, str], problems: list[str]) -> None:

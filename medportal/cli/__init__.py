@@ -1,7 +1,8 @@
 """The command line: ``medportal [--config FILE] [--set NAME=VALUE] [--json] NOUN VERB``.
 
-Holds: a module for each noun (``tenant``, ``keys``, ``partner``, ``store``, ``demo``, ``mail``,
-``audit``, ``backup``, ``people``, ``record``, ``transfer``), the processes that stay (``serve``),
+Holds: a module for each noun (``tenant``, ``keys``, ``pki``, ``edge``, ``partner``, ``store``,
+``demo``, ``mail``, ``audit``, ``backup``, ``people``, ``record``, ``transfer``), the processes that
+stay (``serve``),
 what every command gets (``context``), what it says (``output``), and the program that they hang
 from (``program``).
 May import: every room, inside the commands, so that a line of help waits for none of them.

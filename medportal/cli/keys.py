@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -54,6 +55,31 @@ def keys_status(context: Context, names: tuple[str, ...]) -> None:
             context.show([{"tenant": name, **line.row} for line in lines], f"Keys of {name}")
         else:
             context.show([_short(line) for line in lines], f"Keys of {name}")
+
+
+@keys.command("export")
+@click.argument("name")
+@click.option(
+    "--host",
+    type=click.Choice(["edge", "receiver", "sender"]),
+    required=True,
+    help="What the keys are for.",
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="A new directory, to be carried to that host.",
+)
+@click.pass_obj
+def keys_export(context: Context, name: str, host: str, target: Path) -> None:
+    """Copy the keys that one host needs, and the passphrases of just those."""
+    from medportal.ops.hosts import HostRole, export_host
+
+    settings = context.settings()
+    written = export_host(settings, settings.tenant(name), HostRole(host), target)
+    context.show([{"file": str(path)} for path in written], f"For the {host}")
 
 
 def _short(line: "Line") -> dict[str, object]:

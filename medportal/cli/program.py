@@ -12,6 +12,7 @@ from medportal.cli.audit import audit
 from medportal.cli.backup import backup
 from medportal.cli.context import Context
 from medportal.cli.demo import demo
+from medportal.cli.edge import edge
 from medportal.cli.keys import keys
 from medportal.cli.mail import mail
 from medportal.cli.output import say
@@ -27,7 +28,7 @@ from medportal.firewall.commands import firewall
 
 DEFAULT_CONFIG = "development.ini"
 NOUNS = (
-    *(audit, backup, demo, firewall, jobs, keys, mail, partner, portal, record),
+    *(audit, backup, demo, edge, firewall, jobs, keys, mail, partner, portal, record),
     *(run_demonstration, sessions, staff, document_store, tenant, transfer),
 )
 

@@ -33,12 +33,13 @@ from medportal.patients.service import (
     register_patient,
 )
 from medportal.pki.files import PRIVATE, write_file
+from medportal.pki.profiles import Group
 from medportal.records import catalogue as catalogues
 from medportal.records import news
 from medportal.records.content import ClinicalRecord, Subject, effective_date
 from medportal.records.service import sign_and_file
 from medportal.settings import Settings
-from medportal.tenancy.registry import TenantRegistry
+from medportal.tenancy.registry import Database, TenantRegistry
 from medportal.tenancy.tenant import PATIENT_ROLE, Kind, Tenant
 from medportal.vault.stores import documents_of
 
@@ -71,11 +72,7 @@ def load(
     Raises ``ConfigurationError`` for a tenant that is not marked as a demonstration.
     """
     for tenant in settings.tenants.values():
-        if not tenant.demonstration:
-            raise ConfigurationError(
-                f"{tenant.id}.toml: demonstration data goes only into tenants that say "
-                "demonstration = true"
-            )
+        _require_demonstration(tenant)
     path = settings.state / "demo" / "accounts.json"
     accounts = {_key(account): account for account in read_accounts(path)}
     for tenant in settings.tenants.values():
@@ -87,6 +84,35 @@ def load(
             accounts.update({_key(account): account for account in fresh})
             _write_accounts(path, list(accounts.values()))
     return list(accounts.values())
+
+
+def load_people(
+    settings: Settings, tenant: Tenant, database: Database, url: str, now: datetime
+) -> list[DemoAccount]:
+    """Register the people of the original in one institution, and nothing else.
+
+    Returns the accounts that were made now: their passwords stand nowhere else. Raises
+    ``ConfigurationError`` for a tenant that is not marked as a demonstration.
+    """
+    _require_demonstration(tenant)
+    groups = (Group.PORTAL, Group.PAIR)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
+    with database.writer() as session, session.begin():
+        _build_indexes(session, keys, now)
+        scheme = tenant.identifiers.scheme
+        return [
+            _add_person(session, tenant, keys, person, url, now)
+            for person in cast.people(tenant.id)
+            if find_person(session, scheme, person.citizen_number) is None
+        ]
+
+
+def _require_demonstration(tenant: Tenant) -> None:
+    if not tenant.demonstration:
+        raise ConfigurationError(
+            f"{tenant.id}.toml: demonstration data goes only into tenants that say "
+            "demonstration = true"
+        )
 
 
 def read_accounts(path: Path) -> list[DemoAccount]:

@@ -43,7 +43,7 @@ class Renewed:
 
 def _keys(settings: Settings, tenant: Tenant) -> TenantKeys:
     groups = (Group.CA, *dict.fromkeys(p.group for p in load_profiles().purposes.values()))
-    return TenantKeys(tenant, settings.home(tenant.id), groups)
+    return TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
 
 
 def renew_due(settings: Settings, tenant: Tenant, now: datetime) -> list[Renewed]:

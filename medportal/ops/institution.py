@@ -93,7 +93,7 @@ def _key_files(places: Places, group: Group) -> list[Path]:
 
 def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
     """Issue the next revocation list if it is due and the authority's key is here."""
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,))
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.CA,), settings.secrets(tenant.id))
     directory = keys.places.pki
     is_here = Group.CA in keys.passphrases and Layout(directory).ca_key.exists()
     if not is_here or not ca.crl_due(directory, now):

@@ -49,7 +49,7 @@ def receive(settings: Settings, tenant: Tenant) -> None:
 
 
 def _keys(settings: Settings, tenant: Tenant, groups: Sequence[Group]) -> TenantKeys:
-    keys = TenantKeys(tenant, settings.home(tenant.id), groups)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
     keys.require()
     return keys
 

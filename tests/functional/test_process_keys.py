@@ -22,7 +22,7 @@ from medportal.pki.keystore import KeyStore
 from medportal.pki.layout import Layout
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Group, Purpose, speaks_tls
-from medportal.server import _unlocked_web_key
+from medportal.server import _web_tls
 from medportal.settings import Settings, parse_settings
 from medportal.vault import errors as vault
 from medportal.vault.boxes import load_private
@@ -184,7 +184,7 @@ def test_what_starts_processes_reads_no_more_than_they_do(settings, tmp_path):
     places = Places(settings.home("hospital"))
     for group in set(GROUPS) - {Group.PORTAL, Group.CA}:
         (places.secrets / f"{group}.passphrase").write_bytes(b"short")
-    assert _unlocked_web_key(settings, "hospital", tmp_path).exists()
+    assert _web_tls(settings, "hospital", tmp_path)["ssl_key"].exists()
     assert renew_crl(settings, settings.tenant("hospital"), utcnow()) is False
     with pytest.raises(pki.KeyFileUnfit, match="fewer than 16"):
         descriptor_of(settings, settings.tenant("hospital"), utcnow())

@@ -1,0 +1,58 @@
+"""The systemd units: right as systemd reads them, and closed as far as it can measure."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNITS = sorted((Path(__file__).resolve().parents[2] / "deploy/seven-hosts/units").glob("*.service"))
+#: systemd's own measure, 0 (closed) to 10; 2 is where it begins to say "ok" less surely.
+MOST = 2.0
+
+
+@pytest.fixture
+def analyze(want_present):
+    want_present(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_reads_the_unit_and_finds_it_closed(analyze, unit):
+    said = subprocess.run(
+        ["systemd-analyze", "--offline=true", "--no-pager", "security", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.stderr == ""
+    (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said.stdout)
+    assert float(level) <= MOST
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_finds_no_mistake_in_the_unit(analyze, unit):
+    said = subprocess.run(
+        ["systemd-analyze", "--no-pager", "--man=no", "--recursive-errors=no", "verify", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    wrong = [line for line in said.stderr.splitlines() if "is not executable" not in line]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_is_given_its_passphrases_and_dumps_no_core(unit):
+    lines = unit.read_text().splitlines()
+    assert "LimitCORE=0" in lines
+    assert "Restart=on-failure" in lines
+    given = {line.split("=")[1].split(":")[0] for line in lines if line.startswith("LoadCred")}
+    wanted = {
+        "medportal-edge": {"edge"},
+        "medportal-portal": {"portal", "pair"},
+        "medportal-jobs": {"portal", "pair", "jobs", "ca"},
+        "medportal-receiver": {"exchange", "pair"},
+        "medportal-sender": {"exchange", "outbox"},
+    }
+    assert given == {f"{group}.passphrase" for group in wanted[unit.stem]}

@@ -1,0 +1,82 @@
+"""Every host to every host on every interesting port, with nftables and with ufw.
+
+A network of its own, without the program: a listener stands on every port of every host.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.topology import matrix, rules
+from deploy.topology.matrix import Way
+from deploy.topology.network import lay, move
+from deploy.topology.plan import PATIENT, Plan, load_plan
+from deploy.topology.world import World, begin
+
+pytestmark = [pytest.mark.root]
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "topology.md"
+#: What the policy says, by hand: the one list that is not derived from it.
+OPEN = {
+    *(
+        Way(f"patient at {network}", edge, 8443)
+        for network in ("hospital", "laboratory", "remote")
+        for edge in ("hosf", "labf")
+    ),
+    Way("hosf", "hosb", 3000),
+    Way("labf", "labb", 3000),
+    Way("labb", "hosbs", 4000),
+    Way("hosbs", "hosb", 5432),
+}
+#: How long a connection may take that must not come about, and one that must, in seconds.
+REFUSED, OPENED = 2, 20
+
+
+@pytest.fixture(scope="module", params=["nft", "ufw"])
+def network(request, able) -> Iterator[tuple[World, Plan, str]]:
+    """Give the network with rules loaded and listeners on every port."""
+    plan, world = load_plan(), begin()
+    try:
+        lay(world, plan)
+        rules.load(world, plan.firewalled, request.param)
+        matrix.listen(world, plan)
+        yield world, plan, request.param
+    finally:
+        world.stop()
+
+
+def opened(found: dict[Way, bool]) -> set[Way]:
+    return {way for way, is_open in found.items() if is_open}
+
+
+def test_every_way_is_as_the_policy_says_and_it_is_the_rules_that_refuse(network):
+    world, plan, form = network
+    loaded = matrix.measure(world, plan, REFUSED)
+    assert len(loaded) == 540
+    assert opened(loaded) == OPEN
+    # The control: without rules every one of them opens.
+    for host in plan.firewalled:
+        rules.off(world, host, form)
+    assert opened(matrix.measure(world, plan, OPENED)) == set(loaded)
+    for host in plan.firewalled:
+        rules.on(world, host, form)
+    assert opened(matrix.measure(world, plan, REFUSED)) == OPEN
+    # The document shows what was measured.
+    assert matrix.render(loaded) in DOCUMENT.read_text("utf-8")
+
+
+def test_from_outside_a_scanner_sees_the_portals_only(network):
+    world, plan, _form = network
+    move(world, plan, "remote")
+    addresses = [host.address for host in plan.hosts.values()]
+    addresses += [network.gateway for network in plan.networks.values()]
+    scan = ["nmap", "-Pn", "-n", "-sS", "--max-retries", "2", "--min-rate", "2000", "-T4"]
+    scan += ["-p", "1-1024,3000,4000,5432,8443,27017", "-oG", "-", *addresses]
+    said = world.run(scan, PATIENT, seconds=240)
+    seen = set()
+    for line in said.splitlines():
+        if found := re.match(r"Host: (\S+) .*Ports: (.*)", line):
+            ports = re.findall(r"(\d+)/open/", found[2])
+            seen |= {(found[1], int(port)) for port in ports}
+    assert seen == {("10.0.0.4", 8443), ("10.100.0.4", 8443)}
