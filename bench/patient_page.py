@@ -270,7 +270,17 @@ def asked(port: int, cookie: str, paths: list[str], directory: Path) -> dict[str
         "utf-8",
     )
     host = f"{HOST.split(':')[0]}:{port}"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", "-s", str(script)]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{SECONDS}s",
+        "--timeout",
+        "30s",
+        "--latency",
+        "-s",
+        str(script),
+    ]
     command += ["-H", f"Cookie: {cookie}", "-H", f"Host: {host}", f"https://127.0.0.1:{port}/"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
