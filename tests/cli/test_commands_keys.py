@@ -1,4 +1,4 @@
-"""Commands about keys as an operator runs them: processes, their words and their exit statuses."""
+"""Commands about keys as an operator runs them: their words and their exit statuses."""
 
 import re
 import signal
@@ -119,6 +119,9 @@ def test_init_makes_no_new_passphrase_for_keys_that_are_there(
     assert states[f"{group}.passphrase"] == "missing"
     assert f"{group}.passphrase is missing" in told
     assert "put the file back" in told
+
+
+def test_init_makes_nothing_where_nothing_is_missing(commands: Commands) -> None:
     assert commands.rows("keys", "init", HOSPITAL) == [{"tenant": HOSPITAL, "made": "nothing"}]
 
 
@@ -154,7 +157,19 @@ def test_a_rotation_waits_for_a_rekey_that_was_interrupted(commands: Commands) -
     commands.rows(*words, "--settle", "0")
 
 
-def test_a_rekey_wants_a_yes(commands: Commands) -> None:
-    before = versions(commands)
-    done = commands.run("keys", "rekey", HOSPITAL)
-    assert (done.returncode, versions(commands)) == (1, before)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "rekey", HOSPITAL),
+        ("audit", "pin", HOSPITAL),
+        ("audit", "prune", HOSPITAL, "--before", "2020-01-01"),
+    ],
+    ids=lambda words: words[1],
+)
+def test_what_cannot_be_undone_wants_a_yes(commands: Commands, words: tuple[str, ...]) -> None:
+    before = versions(commands), commands.portal.events(HOSPITAL)
+    done = commands.run(*words)
+    # Not 1, which means done.
+    assert done.returncode == 130
+    assert "medportal: stopped: nobody said yes" in done.stderr
+    assert (versions(commands), commands.portal.events(HOSPITAL)) == before
