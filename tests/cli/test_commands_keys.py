@@ -25,6 +25,7 @@ KINDS = {
     "head": "jobs",
     "head-pq": "jobs",
     "pair key": "pair",
+    "backup key": "",
     "keys of pairs": "pair",
     **{f"{g}.passphrase": g for g in ("ca", "portal", "pair", "exchange", "outbox", "jobs")},
 }
@@ -33,6 +34,7 @@ NEEDS = [
     ("portal", ("keys", "rotate", HOSPITAL, "--settle", "0")),
     ("portal", ("keys", "rekey", HOSPITAL, "--settle", "0", "--yes")),
     ("portal", ("portal",)),
+    ("pair", ("portal",)),
     ("portal", ("jobs", HOSPITAL)),
     ("jobs", ("jobs", HOSPITAL)),
     ("pair", ("jobs", HOSPITAL)),
@@ -59,7 +61,9 @@ def versions(commands: Commands) -> list[int]:
     return sorted(keystore.load(commands.home / "vault" / "tenant.keystore", passphrase).versions)
 
 
-def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Commands) -> None:
+def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(
+    commands: Commands, with_backup_key: Path
+) -> None:
     rows = commands.rows("keys", "status", HOSPITAL)
     assert {row["key"]: row["group"] for row in rows} == KINDS
     assert max(Counter(row["key"] for row in rows).values()) == 1
@@ -74,8 +78,27 @@ def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Co
     assert re.search(r"\d{4}-\d\d-\d\d", told)
 
 
+def test_the_inventory_knows_how_the_backup_key_stands(
+    commands: Commands, with_backup_key: Path
+) -> None:
+    def stands(tenant: str) -> dict[str, object]:
+        (row,) = [r for r in commands.rows("keys", "status", tenant) if r["key"] == "backup key"]
+        return row
+
+    here = stands(HOSPITAL)
+    assert (here["state"], here["number"]) == ("in use", 1)
+    # Nobody on this machine opens a backup: its private half is where the operator put it.
+    assert (with_backup_key / "backup.key").exists()
+    assert not list(commands.home.rglob("backup.key"))
+    with put_aside(commands.home / "backup" / "backup.pub") as path:
+        path.write_bytes(b"no key at all")
+        assert stands(HOSPITAL)["state"].startswith("cannot be used: ")
+    none = stands("laboratory")
+    assert (none["state"], none["days"]) == ("missing: run medportal backup key", "")
+
+
 CASES = [("lost", *one) for one in NEEDS] + [
-    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 4, 6, 8)
+    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 5, 7, 9)
 ]
 
 
