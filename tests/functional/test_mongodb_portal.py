@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from sqlalchemy import create_engine, func, select, text
 from webtest import TestResponse
 
+from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
 from medportal.cli import main
 from medportal.core.clock import utcnow
@@ -454,8 +455,9 @@ def test_a_copy_that_ended_early_is_in_the_log_with_what_it_did(moving: Moving) 
 
     def told() -> list[dict[str, Any]]:
         with portal.session("hospital") as session:
-            copied = select(AuditEvent.details).where(AuditEvent.action == "documents-copied")
-            return list(session.scalars(copied.order_by(AuditEvent.at, AuditEvent.id)))
+            copied = select(AuditEvent.body).where(AuditEvent.action == "documents-copied")
+            bodies = session.scalars(copied.order_by(AuditEvent.at, AuditEvent.id))
+            return [dict(Event.from_bytes(body).details) for body in bodies]
 
     with pytest.raises(KeyboardInterrupt):
         held.copy("sql", "mongodb", stop, "process:command-line")

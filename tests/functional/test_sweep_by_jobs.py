@@ -6,6 +6,7 @@ import pytest
 from installation import Installation
 from sqlalchemy import func, select
 
+from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
@@ -58,7 +59,8 @@ def test_a_sweep_that_ends_between_two_batches_is_in_the_log(
     assert (swept.set_aside, after is None) == (3, False)
     # Whatever happens to the process now.
     with portal.session(HOSPITAL) as session:
-        newest = select(AuditEvent).where(AuditEvent.action == "documents-swept")
-        event = session.scalars(newest.order_by(AuditEvent.at.desc())).first()
-        assert event is not None
-        assert (event.actor, event.details["set_aside"]) == ("process:jobs", 3)
+        newest = select(AuditEvent.body).where(AuditEvent.action == "documents-swept")
+        body = session.scalars(newest.order_by(AuditEvent.at.desc())).first()
+    assert body is not None
+    event = Event.from_bytes(body)
+    assert (event.actor, event.details["set_aside"]) == ("process:jobs", 3)
