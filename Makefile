@@ -82,7 +82,7 @@ lock: $(VENV)/.installed-dev
 system-packages:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv
+		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv wrk
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from medportal.backup.errors import NoBackupKey
+from medportal.backup.keys import public_half, sealing_key
 from medportal.core.errors import ConfigurationError
 from medportal.erasure.ledger import ledger_path
 from medportal.keys import GROUPS, Places, TenantKeys
@@ -40,7 +42,10 @@ PURPOSES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One key, or keys of one kind. ``days`` is the age; a key that is not there has none."""
+    """One key, or keys of one kind. ``days`` is the age; a key that is not there has none.
+
+    ``group`` is empty for the backup key: its passphrase is no group's and is not on the machine.
+    """
 
     key: str
     purpose: str
@@ -74,6 +79,7 @@ def inventory(settings: Settings, tenant: Tenant, database: Database, now: datet
         *_pairs(places, now),
         *_passphrases(places, now),
         *_ledger(places, now),
+        *_backup_key(places, now),
     ]
 
 
@@ -173,6 +179,20 @@ def _ledger(places: Places, now: datetime) -> Iterator[Line]:
     words = "names who was erased, for restores"
     if path.exists():
         yield _file("ledger of erasures", words, Group.JOBS, path, now)
+
+
+def _backup_key(places: Places, now: datetime) -> Iterator[Line]:
+    """Give the public half that lies here; the private one is where nobody on this host gets."""
+    home = places.home
+    words = "seals backups; what opens them is kept elsewhere"
+    try:
+        sealing_key(home)
+    except NoBackupKey:
+        yield _line("backup key", words, "", None, now, "missing: run medportal backup key")
+    except VaultError as error:
+        yield _line("backup key", words, "", None, now, f"cannot be used: {error}")
+    else:
+        yield _line("backup key", words, "", _written(public_half(home)), now, "in use")
 
 
 def _file(name: str, words: str, group: Group, path: Path, now: datetime) -> Line:

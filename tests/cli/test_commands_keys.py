@@ -1,4 +1,4 @@
-"""Commands about keys as an operator runs them: processes, their words and their exit statuses."""
+"""Commands about keys as an operator runs them: their words and their exit statuses."""
 
 import re
 import signal
@@ -25,6 +25,7 @@ KINDS = {
     "head": "jobs",
     "head-pq": "jobs",
     "pair key": "pair",
+    "backup key": "",
     "keys of pairs": "pair",
     **{f"{g}.passphrase": g for g in ("ca", "portal", "pair", "exchange", "outbox", "jobs")},
 }
@@ -33,6 +34,7 @@ NEEDS = [
     ("portal", ("keys", "rotate", HOSPITAL, "--settle", "0")),
     ("portal", ("keys", "rekey", HOSPITAL, "--settle", "0", "--yes")),
     ("portal", ("portal",)),
+    ("pair", ("portal",)),
     ("portal", ("jobs", HOSPITAL)),
     ("jobs", ("jobs", HOSPITAL)),
     ("pair", ("jobs", HOSPITAL)),
@@ -59,7 +61,9 @@ def versions(commands: Commands) -> list[int]:
     return sorted(keystore.load(commands.home / "vault" / "tenant.keystore", passphrase).versions)
 
 
-def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Commands) -> None:
+def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(
+    commands: Commands, with_backup_key: Path
+) -> None:
     rows = commands.rows("keys", "status", HOSPITAL)
     assert {row["key"]: row["group"] for row in rows} == KINDS
     assert max(Counter(row["key"] for row in rows).values()) == 1
@@ -74,8 +78,27 @@ def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Co
     assert re.search(r"\d{4}-\d\d-\d\d", told)
 
 
+def test_the_inventory_knows_how_the_backup_key_stands(
+    commands: Commands, with_backup_key: Path
+) -> None:
+    def stands(tenant: str) -> dict[str, object]:
+        (row,) = [r for r in commands.rows("keys", "status", tenant) if r["key"] == "backup key"]
+        return row
+
+    here = stands(HOSPITAL)
+    assert (here["state"], here["number"]) == ("in use", 1)
+    # Nobody on this machine opens a backup: its private half is where the operator put it.
+    assert (with_backup_key / "backup.key").exists()
+    assert not list(commands.home.rglob("backup.key"))
+    with put_aside(commands.home / "backup" / "backup.pub") as path:
+        path.write_bytes(b"no key at all")
+        assert stands(HOSPITAL)["state"].startswith("cannot be used: ")
+    none = stands("laboratory")
+    assert (none["state"], none["days"]) == ("missing: run medportal backup key", "")
+
+
 CASES = [("lost", *one) for one in NEEDS] + [
-    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 4, 6, 8)
+    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 5, 7, 9)
 ]
 
 
@@ -119,6 +142,9 @@ def test_init_makes_no_new_passphrase_for_keys_that_are_there(
     assert states[f"{group}.passphrase"] == "missing"
     assert f"{group}.passphrase is missing" in told
     assert "put the file back" in told
+
+
+def test_init_makes_nothing_where_nothing_is_missing(commands: Commands) -> None:
     assert commands.rows("keys", "init", HOSPITAL) == [{"tenant": HOSPITAL, "made": "nothing"}]
 
 
@@ -154,7 +180,19 @@ def test_a_rotation_waits_for_a_rekey_that_was_interrupted(commands: Commands) -
     commands.rows(*words, "--settle", "0")
 
 
-def test_a_rekey_wants_a_yes(commands: Commands) -> None:
-    before = versions(commands)
-    done = commands.run("keys", "rekey", HOSPITAL)
-    assert (done.returncode, versions(commands)) == (1, before)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "rekey", HOSPITAL),
+        ("audit", "pin", HOSPITAL),
+        ("audit", "prune", HOSPITAL, "--before", "2020-01-01"),
+    ],
+    ids=lambda words: words[1],
+)
+def test_what_cannot_be_undone_wants_a_yes(commands: Commands, words: tuple[str, ...]) -> None:
+    before = versions(commands), commands.portal.events(HOSPITAL)
+    done = commands.run(*words)
+    # Not 1, which means done.
+    assert done.returncode == 130
+    assert "medportal: stopped: nobody said yes" in done.stderr
+    assert (versions(commands), commands.portal.events(HOSPITAL)) == before
