@@ -36,6 +36,9 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.Abort:
+            # Not status 1, which says that something was done.
+            problems: tuple[str, ...] = ("not confirmed: nothing more was done",)
         except MedportalError as error:
             problems = getattr(error, "problems", (str(error),))
         except OSError as error:

@@ -81,8 +81,10 @@ class Commands:
         assert done.stdout == ""
         assert "Traceback" not in done.stderr
         lines = done.stderr.splitlines()
+        begins = ("medportal: ", "Usage:", "Try ", "Error:")
+        # A question stands without an end of its line before the answer.
         assert all(
-            line.startswith(("medportal: ", "Usage:", "Try ", "Error:", "")) for line in lines
+            line == "" or line.startswith(begins) or line.endswith("[y/N]: ") for line in lines
         )
         return done.stderr
 

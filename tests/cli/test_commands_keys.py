@@ -1,5 +1,6 @@
 """Commands about keys as an operator runs them: processes, their words and their exit statuses."""
 
+import json
 import re
 import signal
 from collections import Counter
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import HOSPITAL, Commands, put_aside
+from click.testing import CliRunner
 
+from medportal.cli import main
 from medportal.vault import keystore
 
 KINDS = {
@@ -16,6 +19,8 @@ KINDS = {
     "patient keys": "portal",
     "inbox key": "jobs",
     "outbox key": "outbox",
+    "inbox.pub": "jobs",
+    "outbox.pub": "outbox",
     "authority": "ca",
     "web": "portal",
     "channel": "exchange",
@@ -33,6 +38,7 @@ NEEDS = [
     ("portal", ("keys", "rotate", HOSPITAL, "--settle", "0")),
     ("portal", ("keys", "rekey", HOSPITAL, "--settle", "0", "--yes")),
     ("portal", ("portal",)),
+    ("pair", ("portal",)),
     ("portal", ("jobs", HOSPITAL)),
     ("jobs", ("jobs", HOSPITAL)),
     ("pair", ("jobs", HOSPITAL)),
@@ -75,7 +81,7 @@ def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Co
 
 
 CASES = [("lost", *one) for one in NEEDS] + [
-    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 4, 6, 8)
+    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 5, 7, 9)
 ]
 
 
@@ -156,5 +162,58 @@ def test_a_rotation_waits_for_a_rekey_that_was_interrupted(commands: Commands) -
 
 def test_a_rekey_wants_a_yes(commands: Commands) -> None:
     before = versions(commands)
-    done = commands.run("keys", "rekey", HOSPITAL)
-    assert (done.returncode, versions(commands)) == (1, before)
+    assert "not confirmed" in commands.refusal("keys", "rekey", HOSPITAL)
+    assert versions(commands) == before
+    # A name is looked at before anybody is asked.
+    told = commands.refusal("keys", "rekey", "nowhere")
+    assert "Go on?" not in told and "nowhere" in told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--boxes", "--finish"),
+        ("--finish", "--give-up-damaged"),
+        ("--boxes", "--give-up-damaged"),
+        ("--boxes", "--settle", "5"),
+        ("--finish", "--settle", "120"),
+        ("--fresh",),
+        ("--finish", "--fresh"),
+        ("--give-up-shut",),
+        ("--boxes", "--give-up-shut"),
+    ],
+    ids="".join,
+)
+def test_options_that_contradict_each_other_are_refused_in_words(
+    commands: Commands, options: tuple[str, ...]
+) -> None:
+    arguments = ["--config", str(commands.ini), "keys", "rekey", HOSPITAL, *options, "--yes"]
+    files = {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()}
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert re.search("is for --|do not go together", done.output)
+    assert {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()} == files
+
+
+def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
+    commands: Commands,
+) -> None:
+    words = ("keys", "rekey", HOSPITAL, "--yes")
+    (before,) = versions(commands)
+    with put_aside(commands.passphrase("outbox")):
+        done = commands.run(*words, "--settle", "0")
+    assert done.returncode == 1
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["outbox"], row["version"]) == (None, before + 1)
+    assert row["inbox"] is not None
+    assert "the outbox keeps its key" in done.stderr and "outbox.passphrase" in done.stderr
+    assert versions(commands) == [before + 1]
+    states = {row["key"]: row["state"] for row in commands.rows("keys", "status", HOSPITAL)}
+    assert states["inbox.pub"] == f"fingerprint {row['inbox_fingerprint']}"
+    assert row["inbox_fingerprint"] in done.stderr
+    (boxes,) = commands.rows(*words, "--boxes")
+    # What was carried already is not replaced again.
+    assert boxes["inbox_fingerprint"] == row["inbox_fingerprint"]
+    assert boxes["outbox_fingerprint"] != row["outbox_fingerprint"]
+    (gone,) = commands.rows(*words, "--finish")
+    assert (gone["inbox"], gone["outbox"], gone["given_up"]) == (1, 1, 0)
