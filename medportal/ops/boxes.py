@@ -152,7 +152,8 @@ def _renew(work: _Work, run: str, say: Callable[[int], None], *, is_fresh: bool)
     is_new = False
     try:
         passphrase, directory = work.passphrase, work.directory
-        if is_fresh or not boxes.was_renewed(directory, work.box, passphrase, run):
+        kept = boxes.was_renewed(directory, work.box, passphrase, run)
+        if is_fresh or not kept or _is_destroyed(work):
             boxes.renew(
                 directory,
                 work.box,
@@ -166,6 +167,13 @@ def _renew(work: _Work, run: str, say: Callable[[int], None], *, is_fresh: bool)
         return Renewed(work.box, is_new, problem=_in_words(error))
     work.note("renewed" if is_new else "sealed-anew", items=made.items, shut=len(made.shut))
     return replace(made, is_new=is_new)
+
+
+def _is_destroyed(work: _Work) -> bool:
+    """Tell whether the pair of now was destroyed: it came back with an old backup."""
+    current = boxes.key_of(work.keys.sealer(work.box).header)
+    with work.database.reader() as session:
+        return current in boxkeys.destroyed(session, work.box)
 
 
 def _begin(work: _Work, older: list[str], new: str) -> None:

@@ -397,6 +397,25 @@ def test_the_database_knows_which_keys_are_kept(portal: Installation) -> None:
             assert not boxkeys.is_kept(session, box, "0" * 16)
 
 
+def test_a_destroyed_pair_that_an_old_backup_brought_back_is_renewed(
+    portal: Installation, tmp_path: Path
+) -> None:
+    vault = vault_of(portal)
+    renew(portal)
+    shutil.copytree(vault, tmp_path / "backup")
+    renew(portal, is_fresh=True)
+    finish(portal)
+    shutil.rmtree(vault)
+    shutil.copytree(tmp_path / "backup", vault)
+    with portal.session(HOSPITAL) as session, session.begin():
+        with pytest.raises(ConfigurationError, match="was destroyed"):
+            boxkeys.seal(session, portal.keys(HOSPITAL), "inbox", b"words", b"info")
+    # Without a word about another theft.
+    assert [one.is_new for one in renew(portal)] == [True, True]
+    with portal.session(HOSPITAL) as session, session.begin():
+        assert boxkeys.seal(session, portal.keys(HOSPITAL), "inbox", b"words", b"info")
+
+
 # Intake: what is wrong with the files of this machine is no fault of an item.
 
 
