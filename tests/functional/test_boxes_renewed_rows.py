@@ -23,22 +23,38 @@ from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.keys import TenantKeys
 from medportal.ops import boxes
 from medportal.ops.boxes import StillSealed
+from medportal.pki.profiles import Group
 from medportal.records.intake import Filed, take_in
 from medportal.results.held import prepare
 from medportal.vault import boxes as files
 from medportal.vault.boxes import retired
 from medportal.vault.errors import KeyFileError, Tampered
+from medportal.vault.passphrase import Cost
 
 HOSPITAL = "hospital"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def as_before(portal: Installation, tmp_path: Path) -> Iterator[None]:
-    """Give back key files and rows as they were: other tests share the installation."""
+def as_before(
+    portal: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Give back key files and rows as they were: other tests share the installation.
+
+    Passphrases are stretched less than in service, since many files are opened here.
+    """
     home = portal.settings.home(HOSPITAL)
     for name in ("vault", "secrets"):
         shutil.copytree(home / name, tmp_path / "before" / name)
+    protect = files.protect
+    cheap = Cost(1, 1, 8)
+    monkeypatch.setattr(files, "protect", lambda *a: protect(*a[:3], cheap))
+    keys = portal.keys(HOSPITAL)
+    for box, group in (("inbox", Group.JOBS), ("outbox", Group.OUTBOX)):
+        passphrase = keys.passphrase(group)
+        private = files.load_private(home / "vault", box, passphrase)
+        secret = files.protect(files._purpose(box), private.to_bytes(), passphrase, cheap)
+        files.keyfiles.replace(home / "vault" / f"{box}.key", secret)
     yield
     for name in ("vault", "secrets"):
         shutil.rmtree(home / name)
@@ -407,9 +423,12 @@ def test_a_destroyed_pair_that_an_old_backup_brought_back_is_renewed(
     finish(portal)
     shutil.rmtree(vault)
     shutil.copytree(tmp_path / "backup", vault)
-    with portal.session(HOSPITAL) as session, session.begin():
-        with pytest.raises(ConfigurationError, match="was destroyed"):
-            boxkeys.seal(session, portal.keys(HOSPITAL), "inbox", b"words", b"info")
+    with (
+        portal.session(HOSPITAL) as session,
+        session.begin(),
+        pytest.raises(ConfigurationError, match="was destroyed"),
+    ):
+        boxkeys.seal(session, portal.keys(HOSPITAL), "inbox", b"words", b"info")
     # Without a word about another theft.
     assert [one.is_new for one in renew(portal)] == [True, True]
     with portal.session(HOSPITAL) as session, session.begin():
