@@ -23,7 +23,7 @@ from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore
-from medportal.vault.boxes import retired
+from medportal.vault.boxes import fingerprint, load_public, retired
 from medportal.vault.errors import VaultError
 from medportal.vault.store import ages, count_by_version
 
@@ -125,6 +125,17 @@ def _boxes(places: Places, now: datetime) -> Iterator[Line]:
         for path in retired(places.vault, name):
             state = "kept for what is sealed to it: run keys rekey --finish"
             yield _line(f"older {name} key", words, str(group), _written(path), now, state)
+        yield _public(name, group, places.vault / f"{name}.pub", now)
+
+
+def _public(name: str, group: Group, path: Path, now: datetime) -> Line:
+    """Return the public half of a box, with what those compare who carry it elsewhere."""
+    words = "seals to it; carried to other machines"
+    try:
+        said = f"fingerprint {fingerprint(load_public(path.parent, name))}"
+    except VaultError as error:
+        return _line(f"{name}.pub", words, str(group), None, now, f"cannot be used: {error}")
+    return _line(f"{name}.pub", words, str(group), _written(path), now, said)
 
 
 def _certified(places: Places, now: datetime) -> Iterator[Line]:

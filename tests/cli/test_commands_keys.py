@@ -1,5 +1,6 @@
 """Commands about keys as an operator runs them: their words and their exit statuses."""
 
+import json
 import re
 import signal
 from collections import Counter
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import HOSPITAL, Commands, put_aside
+from click.testing import CliRunner
 
+from medportal.cli import main
 from medportal.vault import keystore
 
 KINDS = {
@@ -16,6 +19,8 @@ KINDS = {
     "patient keys": "portal",
     "inbox key": "jobs",
     "outbox key": "outbox",
+    "inbox.pub": "jobs",
+    "outbox.pub": "outbox",
     "authority": "ca",
     "web": "portal",
     "channel": "exchange",
@@ -196,3 +201,59 @@ def test_what_cannot_be_undone_wants_a_yes(commands: Commands, words: tuple[str,
     assert done.returncode == 130
     assert "medportal: stopped: nobody said yes" in done.stderr
     assert (versions(commands), commands.portal.events(HOSPITAL)) == before
+
+
+def test_a_name_is_looked_at_before_anybody_is_asked(commands: Commands) -> None:
+    told = commands.refusal("keys", "rekey", "nowhere")
+    assert "Go on?" not in told
+    assert "no tenant of that name" in told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--boxes", "--finish"),
+        ("--finish", "--give-up-damaged"),
+        ("--boxes", "--give-up-damaged"),
+        ("--boxes", "--settle", "5"),
+        ("--finish", "--settle", "120"),
+        ("--fresh",),
+        ("--finish", "--fresh"),
+        ("--give-up-shut",),
+        ("--boxes", "--give-up-shut"),
+    ],
+    ids="".join,
+)
+def test_options_that_contradict_each_other_are_refused_in_words(
+    commands: Commands, options: tuple[str, ...]
+) -> None:
+    arguments = ["--config", str(commands.ini), "keys", "rekey", HOSPITAL, *options, "--yes"]
+    files = {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()}
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert re.search("is for --|do not go together", done.output)
+    assert {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()} == files
+
+
+def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
+    commands: Commands,
+) -> None:
+    words = ("keys", "rekey", HOSPITAL, "--yes")
+    (before,) = versions(commands)
+    with put_aside(commands.passphrase("outbox")):
+        done = commands.run(*words, "--settle", "0")
+    assert done.returncode == 1
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["outbox"], row["version"]) == (None, before + 1)
+    assert row["inbox"] is not None
+    assert "the outbox keeps its key" in done.stderr and "outbox.passphrase" in done.stderr
+    assert versions(commands) == [before + 1]
+    states = {row["key"]: row["state"] for row in commands.rows("keys", "status", HOSPITAL)}
+    assert states["inbox.pub"] == f"fingerprint {row['inbox_fingerprint']}"
+    assert row["inbox_fingerprint"] in done.stderr
+    (boxes,) = commands.rows(*words, "--boxes")
+    # What was carried already is not replaced again.
+    assert boxes["inbox_fingerprint"] == row["inbox_fingerprint"]
+    assert boxes["outbox_fingerprint"] != row["outbox_fingerprint"]
+    (gone,) = commands.rows(*words, "--finish")
+    assert (gone["inbox"], gone["outbox"], gone["given_up"]) == (1, 1, 0)
