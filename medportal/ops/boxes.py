@@ -21,13 +21,12 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.core.clock import Clock
 from medportal.core.errors import ConfigurationError, MedportalError
 from medportal.delivery import boxkeys
 from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.parcel import inbox_info, outbox_info
-from medportal.identity.waiting import COMMAND_LINE
 from medportal.keys import BOXES, TenantKeys
 from medportal.pki.errors import PkiError
 from medportal.tenancy.registry import Database
