@@ -92,7 +92,7 @@ lock: $(VENV)/.installed-dev
 system-packages:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv \
+		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv wrk \
 		default-jre-headless nftables iproute2 ufw iptables procps nginx-light dnsmasq-base \
 		udhcpc nmap curl
 

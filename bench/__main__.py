@@ -1,11 +1,15 @@
 """``python -m bench``: every bench after the other, JSON lines."""
 
+import json
+import shutil
+
 from bench import (
     access_log,
     audit_log,
     backup,
     decisions,
     outbox,
+    patient_page,
     rotation,
     sealing,
     sign_ins,
@@ -20,3 +24,7 @@ if __name__ == "__main__":
     backup.main([])
     sealing.main()
     rotation.main([])
+    if shutil.which("wrk"):
+        patient_page.main([])
+    else:
+        print(json.dumps({"bench": "patient_page", "not_run": "wrk is not installed"}))

@@ -1,11 +1,12 @@
 """A patient's page over HTTPS, against a bare page of the same server: one JSON line an engine.
 
-Run as ``python -m bench.patient_page [--patients N ...]``. It needs ``wrk`` (a Debian package),
+Run as ``python -m bench.patient_page [--patients [N ...]]``. It needs ``wrk`` (a Debian package),
 which is what asks: 16 connections, two workers of the server. The page is the whole of it: session,
 decisions, twenty records opened and checked, the audit event durable before the reply. The bare
 page has one trivial query and one durable audit event (:mod:`bench.bare`). ``ratio`` is the one by
-the other, in one run, by turns. With several sizes, the same page with so many patients of ten
-records each in the database; ``growth`` is the time of the largest by that of the smallest.
+the other, in one run, by turns. With ``--patients``, the same page with so many patients of ten
+records each in the database (1,000 and 100,000 if it has no number); ``growth`` is the time of the
+largest by that of the smallest.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -58,6 +60,8 @@ from medportal.vault.stores import documents_of
 SCHEME, DOCTOR = "citizen-card", "30000000"
 #: Patients whose pages are asked for, and their records; the others only lie there.
 OPENED, RECORDS = 50, 20
+#: Patients in the database where ``--patients`` has no number.
+SIZES = [1_000, 100_000]
 CONNECTIONS, SECONDS, ROUNDS = 16, 8, 3
 OTHERS_RECORDS = 10
 BATCH = 2000
@@ -212,8 +216,8 @@ def _add_one(rows: dict[str, list[dict[str, Any]]], sample: dict[str, Any]) -> N
 
 
 @contextmanager
-def served(portal: Portal, directory: Path, port: int) -> Iterator[None]:
-    """Serve the portal and the bare page by two workers."""
+def served(portal: Portal, directory: Path, port: int) -> Iterator[int]:
+    """Serve the portal and the bare page by two workers; give the number of their process."""
     ini = directory / "bench.ini"
     settings = "\n".join(f"{key} = {value}" for key, value in portal.raw.items())
     ini.write_text(
@@ -229,7 +233,7 @@ def served(portal: Portal, directory: Path, port: int) -> Iterator[None]:
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         _wait_for(port, process)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -307,14 +311,19 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _memory(port: int) -> int:
-    """Return the resident memory in MiB of the largest process that serves this port."""
-    del port
+def _memory(server: int) -> int:
+    """Return the resident memory in MiB of the largest process of a server, by its id."""
     said = subprocess.run(
-        ["ps", "-eo", "rss,args"], check=True, capture_output=True, text=True
+        ["ps", "-eo", "pid,ppid,rss"], check=True, capture_output=True, text=True
     ).stdout
-    sizes = [int(line.split()[0]) for line in said.splitlines()[1:] if "bench.ini" in line]
-    return max(sizes, default=0) // 1024
+    sizes, family = [0], {server}
+    # A process has a larger number than its parent, until numbers begin anew; each is asked twice.
+    rows = [tuple(map(int, line.split())) for line in said.splitlines()[1:]] * 2
+    for process, parent, size in rows:
+        if process in family or parent in family:
+            family.add(process)
+            sizes.append(size)
+    return max(sizes) // 1024
 
 
 def bench(engine: str, url: str, directory: Path, sizes: list[int]) -> dict[str, Any]:
@@ -327,12 +336,12 @@ def bench(engine: str, url: str, directory: Path, sizes: list[int]) -> dict[str,
         crowd(portal, size, patients[0])
         page: list[dict[str, float]] = []
         bare: list[dict[str, float]] = []
-        with served(portal, directory, port):
+        with served(portal, directory, port) as server:
             asked(port, cookie, paths, directory)
             for _ in range(ROUNDS):
                 page.append(asked(port, cookie, paths, directory))
                 bare.append(asked(port, cookie, [PATH], directory))
-            memory = _memory(port)
+            memory = _memory(server)
         one, other = median_of(page), median_of(bare)
         by_size[str(size)] = {
             "page": one,
@@ -352,8 +361,18 @@ def bench(engine: str, url: str, directory: Path, sizes: list[int]) -> dict[str,
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patients", type=int, nargs="*", default=[])
-    sizes = sorted(parser.parse_args(arguments).patients)
+    parser.add_argument(
+        "--patients",
+        type=int,
+        nargs="*",
+        default=None,
+        metavar="N",
+        help=f"with so many patients in the database; without a number {SIZES}",
+    )
+    asked_for = parser.parse_args(arguments).patients
+    sizes = [] if asked_for is None else sorted(asked_for or SIZES)
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed, and it is what asks for the pages")
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         for engine, url in urls.items():
             directory = Path(name) / engine

@@ -42,7 +42,7 @@ from medportal.mail.sending import Sender, send_due
 from medportal.ops import certificates
 from medportal.ops.institution import renew_crl
 from medportal.ops.pinned import PinMissing, pinned_head
-from medportal.ops.stores import Stores, Swept
+from medportal.ops.stores import Stores
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
@@ -109,7 +109,7 @@ class Jobs:
         self._mailing = [_Step("mail", self._mail)]
         self._sender_id = new_id()
         self._stores = Stores(tenant, database)
-        self._swept, self._swept_to = Swept(0, 0, 0, 0), ""
+        self._swept_to = ""
         self._stop = threading.Event()
 
     @property
@@ -360,16 +360,11 @@ class Jobs:
         return False
 
     def _sweep(self, now: datetime) -> bool:
-        """Sweep one batch of the store in use; the log hears of a sweep that changed something."""
+        """Sweep one batch of the store in use, and come again at once if there is another."""
         kind = self._tenant.documents.store
-        swept, after = self._stores.sweep_part(kind, self._swept_to, now)
-        self._swept, self._swept_to = self._swept.plus(swept), after or ""
-        if after is not None:
-            return True
-        if self._swept.changed:
-            self._stores.note_sweep(kind, self._swept, ACTOR, now)
-        self._swept = Swept(0, 0, 0, 0)
-        return False
+        _, after = self._stores.sweep_part(kind, self._swept_to, now, ACTOR)
+        self._swept_to = after or ""
+        return after is not None
 
 
 def _issued(renewed: certificates.Renewed, now: datetime) -> Event:

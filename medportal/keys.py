@@ -19,7 +19,7 @@ from medportal.pki.keystore import KeyStore
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, TrustStore, pair_keys
 from medportal.pki.passphrases import DEFAULT_GROUPS, load_passphrases
-from medportal.pki.profiles import CrlLimits, Group, Purpose
+from medportal.pki.profiles import CrlLimits, Group, Purpose, speaks_tls
 from medportal.pki.signers import Signer
 from medportal.tenancy.tenant import Tenant
 from medportal.vault.boxes import Sealer, Unsealer
@@ -134,36 +134,54 @@ class TenantKeys:
                 "restore keys and passphrases from the same backup"
             ) from error
 
-    def require(self) -> None:
-        """Open one key of every group of this process, so that its start says what is missing.
+    def only(self, *groups: Group) -> "TenantKeys":
+        """Return the keys of the same tenant for other groups."""
+        return TenantKeys(self.tenant, self.places.home, groups)
 
-        Raises ``ConfigurationError`` with every passphrase file that is missing, open to others,
-        or of other keys, and every key file that is not there.
+    def require(self, *purposes: Purpose) -> None:
+        """Open what this process works with, so that its start says what is missing.
+
+        Of every group what all who have it use, and the certified keys of ``purposes``. Raises
+        ``ConfigurationError`` with every passphrase file that is missing, open to others, or of
+        other keys, and every key file that is not there.
         """
-        problems = []
+        problems: dict[str, None] = {}
         for group in self._groups:
-            alone = TenantKeys(self.tenant, self.places.home, (group,))
+            alone = self.only(group)
+            named = [one for one in purposes if load_profiles()[one].group is group]
             try:
                 alone.passphrase(group)
-                alone._open_one(group)
+                alone._open_those_of(group)
+                for purpose in named:
+                    alone._open_certified(purpose)
             except (ConfigurationError, PkiError, VaultError) as error:
-                problems.append(str(error))
+                problems[str(error)] = None
         if problems:
             raise ConfigurationError(*problems)
 
-    def _open_one(self, group: Group) -> None:
+    def _open_those_of(self, group: Group) -> None:
         match group:
             case Group.PORTAL:
                 _ = self.vault
             case Group.JOBS:
                 _ = self._inbox_private
                 self.signer(Purpose.HEAD)
+                self.signer(Purpose.HEAD_PQ)
             case Group.PAIR:
                 self.keystore.share()
             case Group.OUTBOX:
                 _ = self._outbox_private
             case Group.EXCHANGE:
                 self.signer(Purpose.EXCHANGE)
+                self._open_certified(Purpose.CHANNEL)
+            case _:
+                raise ConfigurationError(f"no process is started with keys of the group {group}")
+
+    def _open_certified(self, purpose: Purpose) -> None:
+        if speaks_tls(purpose):
+            self.keystore.credentials(purpose)
+        else:
+            self.signer(purpose)
 
     @cached_property
     def vault(self) -> Vault:
@@ -240,24 +258,38 @@ class TenantKeys:
         raise UnknownPartner("no such partner is trusted")
 
     def require_intake(self) -> None:
-        """Open what intake needs; raises now, before any item could be blamed for it."""
-        _ = self.vault, self._inbox_private
+        """Open what intake needs as it is now; before any item could be blamed for it.
+
+        Raises ``ConfigurationError``, or what opening the keystore raises.
+        """
+        _ = self.vault
+        self._opener("inbox").ready()
+
+    def require_sending(self) -> None:
+        """Open what sending needs as it is now. Raises ``ConfigurationError``."""
+        self._opener("outbox").ready()
+
+    def _opener(self, box: str) -> Unsealer:
+        try:
+            return self._inbox_private if box == "inbox" else self._outbox_private
+        except VaultError as error:
+            raise ConfigurationError(f"the keys of the {box} do not open: {error}") from error
 
     def seal_outgoing(self, parcel: bytes, info: bytes) -> bytes:
         """Seal a parcel for the sender."""
         return self.sealer("outbox").seal(parcel, info)
 
     def open_outgoing(self, sealed: bytes, info: bytes) -> bytes:
-        """Open a parcel as the sender. Raises a ``VaultError``."""
-        return self._outbox_private.open(sealed, info)
+        """Open a parcel as the sender. Raises ``Tampered``, or ``ConfigurationError``."""
+        return self._opener("outbox").open(sealed, info)
 
     def seal_incoming(self, parcel: bytes, info: bytes) -> bytes:
         """Seal a parcel for the intake, as the receiver does."""
         return self.sealer("inbox").seal(parcel, info)
 
     def open_incoming(self, sealed: bytes, info: bytes) -> bytes:
-        """Open a parcel as the intake. Raises a ``VaultError``."""
-        return self._inbox_private.open(sealed, info)
+        """Open a parcel as the intake. Raises ``Tampered``, or ``ConfigurationError``."""
+        return self._opener("inbox").open(sealed, info)
 
     def sealer(self, box: str) -> Sealer:
         """Return what seals to one of the two boxes."""

@@ -110,6 +110,24 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def key_material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the keys of both institutions once; each installation gets a copy."""
+    # Here, so that tests without an installation do not wait for these.
+    from installation import ROOT, raw_settings
+
+    from medportal.core.clock import utcnow
+    from medportal.ops.institution import create_keys, trust_each_other
+    from medportal.settings import parse_settings
+
+    state = tmp_path_factory.mktemp("keys")
+    settings = parse_settings(raw_settings(ROOT / "tenants", state))
+    for tenant in settings.tenants.values():
+        create_keys(settings, tenant, utcnow())
+    trust_each_other(settings, utcnow())
+    return state
+
+
+@pytest.fixture(scope="session")
 def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mongo_server.MongoServer]:
     """Give a MongoDB server over TLS: one of our own, or the one that the environment names."""
     home = tmp_path_factory.mktemp("mongodb")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from medportal.audit.events import Action, Event, Outcome
+from medportal.audit.events import COMMAND_LINE, Action, Event, Outcome
 from medportal.core.reasons import Reason
 from medportal.delivery.states import DeliveryReason
 from medportal.web.i18n import _
@@ -643,7 +643,7 @@ PROCESSES: Mapping[str, Any] = {
     "process:sender": _("Our computer system"),
     "process:receiver": _("Our computer system"),
     "process:demo": _("The demonstration"),
-    "process:command-line": _("Those who run our computer system"),
+    COMMAND_LINE: _("Those who run our computer system"),
     "process:jobs": _("Our computer system"),
 }
 PARTNER = "partner:"

@@ -5,7 +5,7 @@ from typing import Any
 from pyramid.request import Request
 
 from medportal.admin.models import ApprovalKind, ApprovalState
-from medportal.audit.events import Action, Outcome
+from medportal.audit.events import COMMAND_LINE, Action, Outcome
 from medportal.core.reasons import Reason
 from medportal.web.i18n import _
 
@@ -205,7 +205,7 @@ PROCESSES = {
     "process:sender": _("Sender"),
     "process:receiver": _("Receiver"),
     "process:demo": _("Demonstration"),
-    "process:command-line": _("Command line"),
+    COMMAND_LINE: _("Command line"),
     "process:jobs": _("Jobs"),
 }
 

@@ -18,6 +18,8 @@ from medportal.core.ids import is_id, new_id
 FORMAT = 1
 MAX_TEXT = 200
 MAX_ITEMS = 32
+#: The actor of what somebody did with the command line; who that was, the machine knows.
+COMMAND_LINE = "process:command-line"
 
 
 class Action(StrEnum):

@@ -13,13 +13,11 @@ from sqlalchemy.orm import Session
 from medportal.audit import heads, merkle, store
 from medportal.audit.append import append
 from medportal.audit.errors import BadProof, LogDamaged, NothingLost, NothingToPrune
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.audit.heads import Head, HeadSigner, SignedHead
 from medportal.audit.models import AuditEvent, AuditHead
 from medportal.audit.sequence import lock, sequence
 from medportal.audit.statements import Checkpoint, Restore, SignedStatement, sign_statement
-
-ACTOR = "process:command-line"
 
 _FORGETTABLE = AuditEvent.action != str(Action.RESTORED)
 
@@ -44,7 +42,9 @@ def declare_restore(
     restore = Restore(signer.tenant, held, kept_root, lost.size, lost.root, now)
     said = sign_statement(signer, restore)
     store.add_statement(session, said)
-    append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=restore.details))
+    append(
+        session, Event.create(Action.RESTORED, now=now, actor=COMMAND_LINE, details=restore.details)
+    )
     return said, sign_all(session, signer, now)
 
 
@@ -68,7 +68,7 @@ def prune(
     session.execute(delete(AuditEvent).where(AuditEvent.sequence < size, _FORGETTABLE))
     session.execute(delete(AuditHead).where(AuditHead.size < size))
     details: dict[str, str | int] = {"events": size, "root": root.hex()}
-    append(session, Event.create(Action.AUDIT_PRUNED, now=now, actor=ACTOR, details=details))
+    append(session, Event.create(Action.AUDIT_PRUNED, now=now, actor=COMMAND_LINE, details=details))
     return checkpoint, sign_all(session, signer, now)
 
 

@@ -43,12 +43,17 @@ def make_key(
         raise TargetNotEmpty(f"a backup key is in {away} already: name another directory")
     public = create_box_keys(away, NAME, passphrase, cost)
     write_file(away / AUTHORITY, authority_pem, PUBLIC)
-    write_file(home / NAME / f"{NAME}.pub", public.raw, PUBLIC)
+    write_file(public_half(home), public.raw, PUBLIC)
+
+
+def public_half(home: Path) -> Path:
+    """Return where the public half lies below an institution's directory."""
+    return home / NAME / f"{NAME}.pub"
 
 
 def sealing_key(home: Path) -> BoxPublicKey:
-    """Return the key to seal backups to. Raises ``NoBackupKey``."""
-    if not (home / NAME / f"{NAME}.pub").exists():
+    """Return the key to seal backups to. Raises ``NoBackupKey``, or a ``KeyFileError``."""
+    if not public_half(home).exists():
         raise NoBackupKey("there is no backup key yet: run medportal backup key first")
     return load_public(home / NAME, NAME)
 

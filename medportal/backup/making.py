@@ -25,7 +25,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.audit.store import last_head
 from medportal.backup import checking, tables
 from medportal.backup.container import DATA, KEYS, Label, SealedWriter
@@ -44,7 +44,6 @@ from medportal.vault.models import PatientKey
 from medportal.vault.sealing import BoxPublicKey
 from medportal.vault.stores import documents_of
 
-ACTOR = "process:command-line"
 SUFFIX = "backup"
 #: Documents held in memory at a time.
 _BATCH = 100
@@ -192,7 +191,7 @@ def _tell(engine: Engine, made: Made, now: datetime) -> None:
         "damaged": made.damaged,
     }
     event = Event.create(
-        Action.BACKUP_MADE, now=now, actor=ACTOR, object=made.backup, details=details
+        Action.BACKUP_MADE, now=now, actor=COMMAND_LINE, object=made.backup, details=details
     )
     with Session(engine) as session, session.begin():
         append(session, event)

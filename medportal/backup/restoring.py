@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.backup import checking, tables
 from medportal.backup.checking import Checked, check
 from medportal.backup.container import DATA, KEYS
@@ -38,7 +38,7 @@ from medportal.backup.errors import (
 from medportal.backup.files import MARK, Placing, require_bare
 from medportal.backup.frames import File, Frame, Heading, Rows, SealedDocument
 from medportal.backup.keys import Opener
-from medportal.backup.making import ACTOR, Institution
+from medportal.backup.making import Institution
 from medportal.core.clock import to_micros
 from medportal.delivery.receipts import renew_epoch
 from medportal.erasure.ledger import ledger_path, replay
@@ -246,5 +246,5 @@ def _event(done: Restored, now: datetime) -> Event:
         "ledger-from": "elsewhere" if done.is_newer else "backup",
     }
     return Event.create(
-        Action.RESTORED, now=now, actor=ACTOR, object=done.data.label.backup, details=details
+        Action.RESTORED, now=now, actor=COMMAND_LINE, object=done.data.label.backup, details=details
     )

@@ -49,12 +49,14 @@ def show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAVY
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     upright = len(rows) == 1 and len(rows[0]) > WIDE
     if upright:
         rows = [{"field": name, "value": value} for name, value in rows[0].items()]
     table = Table(
-        title=title,
+        # As text: what stands in square brackets is a part of a path or a name, and no markup.
+        title=Text(_on_one_screen(title), "table.title"),
         title_justify="left",
         show_header=not upright,
         box=SIMPLE_HEAVY,
@@ -64,10 +66,17 @@ def show(rows: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     for name in rows[0] if rows else ["-"]:
         # Nothing is cut short: paths and codes are there to be used. Words stay whole if they can.
         words = " ".join([name, *(str(row[name]) for row in rows)]).split()
-        table.add_column(name, overflow="fold", min_width=min(max(map(len, words)), WORD))
+        table.add_column(
+            Text(_on_one_screen(name)), overflow="fold", min_width=min(max(map(len, words)), WORD)
+        )
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(_on_one_screen(str(value))) for value in row.values()))
     Console().print(table)
+
+
+def _on_one_screen(value: str) -> str:
+    """Return a value with what would move a terminal's cursor written out, as ``\\x1b``."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in value)
 
 
 def say(line: str) -> None:
@@ -103,12 +112,10 @@ class Counts(Protocol):
 
 def say_counts() -> Callable[[Counts], None]:
     """Return what says every few seconds how much of a backup is written."""
-    said = time.monotonic()
+    is_time = _every_few_seconds()
 
     def progress(counts: Counts) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
+        if is_time():
             say(f"{counts.rows} rows, {counts.documents} documents")
 
     return progress
@@ -116,15 +123,27 @@ def say_counts() -> Callable[[Counts], None]:
 
 def say_documents(name: str) -> Callable[[int, int], None]:
     """Return what says every few seconds how many documents were looked at."""
-    said = time.monotonic()
+    is_time = _every_few_seconds()
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
+        if is_time():
             say(f"{name}: {done} of {total} documents")
 
     return progress
+
+
+def _every_few_seconds() -> Callable[[], bool]:
+    """Return what tells whether something is to be said again."""
+    said = time.monotonic()
+
+    def is_time() -> bool:
+        nonlocal said
+        if time.monotonic() - said < PROGRESS_SECONDS:
+            return False
+        said = time.monotonic()
+        return True
+
+    return is_time
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def partner_trust(
 ) -> None:
     """Trust the institution of a descriptor after comparing its fingerprint."""
     from medportal.audit.append import append
-    from medportal.audit.events import Action, Event
+    from medportal.audit.events import COMMAND_LINE, Action, Event
     from medportal.keys import Places
     from medportal.pki.partners import fingerprint, read_descriptor, trust
 
@@ -65,7 +65,7 @@ def partner_trust(
             Event.create(
                 Action.PARTNER_TRUSTED,
                 now=utcnow(),
-                actor="process:command-line",
+                actor=COMMAND_LINE,
                 details={"partner": known.institution, "fingerprint": said},
             ),
         )
@@ -104,7 +104,7 @@ def partner_list(context: Context, name: str) -> None:
 def partner_revoke(context: Context, name: str, institution: str, reason: str) -> None:
     """Stop trusting a partner at once, open connections included."""
     from medportal.audit.append import append
-    from medportal.audit.events import Action, Event
+    from medportal.audit.events import COMMAND_LINE, Action, Event
     from medportal.keys import Places
     from medportal.patients.partner_index import drop_index
     from medportal.pki.partners import revoke_partner
@@ -119,7 +119,7 @@ def partner_revoke(context: Context, name: str, institution: str, reason: str) -
             Event.create(
                 Action.PARTNER_REVOKED,
                 now=utcnow(),
-                actor="process:command-line",
+                actor=COMMAND_LINE,
                 details={"partner": institution, "reason": reason},
             ),
         )

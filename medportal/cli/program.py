@@ -15,7 +15,7 @@ from medportal.cli.demo import demo
 from medportal.cli.edge import edge
 from medportal.cli.keys import keys
 from medportal.cli.mail import mail
-from medportal.cli.output import say
+from medportal.cli.output import INTERRUPTED, say
 from medportal.cli.partner import partner
 from medportal.cli.people import sessions, staff
 from medportal.cli.record import record
@@ -39,6 +39,10 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.Abort, KeyboardInterrupt):
+            # Click would end with 1, which says here that the work was done.
+            say("medportal: stopped: nobody said yes, or Ctrl-C was pressed")
+            sys.exit(INTERRUPTED)
         except MedportalError as error:
             problems = getattr(error, "problems", (str(error),))
         except OSError as error:

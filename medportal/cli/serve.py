@@ -52,12 +52,14 @@ def _run_until_stopped(loops: list[Callable[[threading.Event], None]]) -> None:
 @click.pass_obj
 def portal(context: Context) -> None:
     """Serve the portal until SIGTERM."""
+    from medportal.config import PORTAL_GROUPS
     from medportal.keys import TenantKeys
-    from medportal.pki.profiles import Group
+    from medportal.pki.profiles import Purpose
 
     settings = context.settings()
     for tenant in settings.tenants.values():
-        TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,)).require()
+        keys = TenantKeys(tenant, settings.home(tenant.id), PORTAL_GROUPS)
+        keys.require(Purpose.RECORD, Purpose.WEB)
     command = context.portal_command()
     os.execv(command[0], command)  # noqa: S606  (this program, another module)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medportal.audit.events import COMMAND_LINE
 from medportal.cli.context import Context, database_of
 from medportal.cli.output import may_be_interrupted, say, say_documents
 from medportal.core.clock import utcnow
@@ -27,7 +28,6 @@ def _stores(context: Context, name: str) -> "Stores":
     return Stores(settings.tenant(name), database_of(settings, name))
 
 
-_ACTOR = "process:command-line"
 _STORE = click.Choice(["sql", "mongodb"])
 
 
@@ -70,10 +70,7 @@ def store_copy(
         "nothing is lost and both stores hold whole documents. Run the same command again: what is "
         "there already is not copied twice"
     ):
-        done = stores.copy(begin, end, say_documents(name))
-        if clear and done.result.is_whole:
-            done.removed = stores.clear(begin, say_documents(name))
-    stores.note_copy(begin, end, done, _ACTOR, utcnow())
+        done = stores.copy(begin, end, say_documents(name), COMMAND_LINE, clear=clear)
     row = {
         "copied": done.copied,
         "mended": done.mended,
@@ -94,8 +91,8 @@ def store_sweep(context: Context, name: str, kind: str | None) -> None:
     """Set aside documents that no record names; remove those set aside thirty days ago."""
     stores = _stores(context, name)
     store = kind or context.settings().tenant(name).documents.store
-    swept = stores.sweep(store, utcnow())
-    stores.note_sweep(store, swept, _ACTOR, utcnow())
+    with may_be_interrupted("what was set aside can be read as before. Run the same command again"):
+        swept = stores.sweep(store, utcnow(), COMMAND_LINE)
     row = {
         "documents": swept.looked_at,
         "set aside": swept.set_aside,

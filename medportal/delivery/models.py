@@ -238,6 +238,21 @@ Index(
 )
 
 
+class BoxKey(Base):
+    """A key pair of inbox or outbox, known by its id since a command renewed that box.
+
+    ``destroyed_at``: nothing that is sealed to it may be taken in any more, it would never open.
+    A pair that no command has renewed yet has no row.
+    """
+
+    __tablename__ = "box_key"
+
+    box: Mapped[str] = mapped_column(CODE, primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UTCDateTime)
+    destroyed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
 class ReceiptCounter(Base):
     """The last receipt sequence given to a sender; its row lock orders the sender's commits."""
 

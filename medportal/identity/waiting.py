@@ -8,11 +8,9 @@ from sqlalchemy import ColumnElement, and_, case, update
 from sqlalchemy.orm import Session
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.core.reasons import Reason
 from medportal.identity.models_approvals import Approval, ApprovalKind, ApprovalState
-
-COMMAND_LINE = "process:command-line"
 
 
 def waits(now: datetime) -> ColumnElement[bool]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from medportal.audit.append import append
 from medportal.audit.errors import LogDamaged, MalformedHead
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.audit.heads import Head, HeadSigner, SignedHead, verify_head
-from medportal.audit.maintenance import ACTOR, declare_restore, prune, sign_all
+from medportal.audit.maintenance import declare_restore, prune, sign_all
 from medportal.audit.sequence import lock
 from medportal.audit.statements import Checkpoint, Restore, SignedStatement, verify_statement
 from medportal.audit.verifier import export_lines, latest_head, verify_session
@@ -166,7 +166,7 @@ def accept_partner_restore(
             "root": held.root.hex(),
             "continues": since.size if since else 0,
         }
-        append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
+        append(session, Event.create(Action.RESTORED, now=now, actor=COMMAND_LINE, details=details))
     return said
 
 
@@ -230,7 +230,7 @@ def pin_head(
         if last is None:
             raise NothingHeld("the log has no head yet: jobs begins it")
         details: dict[str, str | int] = {"pinned": last.head.size, "heads": len(held)}
-        append(session, Event.create(Action.RESTORED, now=now, actor=ACTOR, details=details))
+        append(session, Event.create(Action.RESTORED, now=now, actor=COMMAND_LINE, details=details))
         newest = sign_all(session, signer, now)
     pinned.write(newest)
     return newest.head

@@ -80,6 +80,7 @@ _RECEIVER = {
     "storage_epoch": CHANGE,
     "partner_block": READ,
     "block_changes": READ,
+    "box_key": READ,
 }
 #: Tables by the beginning of their names that a process reads besides.
 _ALSO = {ProcessRole.RECEIVER: ("partner_index",)}

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from medportal.backup.errors import NoBackupKey
+from medportal.backup.keys import public_half, sealing_key
 from medportal.core.errors import ConfigurationError
 from medportal.erasure.ledger import ledger_path
 from medportal.keys import GROUPS, Places, TenantKeys
@@ -21,7 +23,7 @@ from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore
-from medportal.vault.boxes import retired
+from medportal.vault.boxes import fingerprint, load_public, retired
 from medportal.vault.errors import VaultError
 from medportal.vault.store import ages, count_by_version
 
@@ -40,7 +42,10 @@ PURPOSES = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One key, or keys of one kind. ``days`` is the age; a key that is not there has none."""
+    """One key, or keys of one kind. ``days`` is the age; a key that is not there has none.
+
+    ``group`` is empty for the backup key: its passphrase is no group's and is not on the machine.
+    """
 
     key: str
     purpose: str
@@ -74,6 +79,7 @@ def inventory(settings: Settings, tenant: Tenant, database: Database, now: datet
         *_pairs(places, now),
         *_passphrases(places, now),
         *_ledger(places, now),
+        *_backup_key(places, now),
     ]
 
 
@@ -119,6 +125,17 @@ def _boxes(places: Places, now: datetime) -> Iterator[Line]:
         for path in retired(places.vault, name):
             state = "kept for what is sealed to it: run keys rekey --finish"
             yield _line(f"older {name} key", words, str(group), _written(path), now, state)
+        yield _public(name, group, places.vault / f"{name}.pub", now)
+
+
+def _public(name: str, group: Group, path: Path, now: datetime) -> Line:
+    """Return the public half of a box, with what those compare who carry it elsewhere."""
+    words = "seals to it; carried to other machines"
+    try:
+        said = f"fingerprint {fingerprint(load_public(path.parent, name))}"
+    except VaultError as error:
+        return _line(f"{name}.pub", words, str(group), None, now, f"cannot be used: {error}")
+    return _line(f"{name}.pub", words, str(group), _written(path), now, said)
 
 
 def _certified(places: Places, now: datetime) -> Iterator[Line]:
@@ -173,6 +190,20 @@ def _ledger(places: Places, now: datetime) -> Iterator[Line]:
     words = "names who was erased, for restores"
     if path.exists():
         yield _file("ledger of erasures", words, Group.JOBS, path, now)
+
+
+def _backup_key(places: Places, now: datetime) -> Iterator[Line]:
+    """Give the public half that lies here; the private one is where nobody on this host gets."""
+    home = places.home
+    words = "seals backups; what opens them is kept elsewhere"
+    try:
+        sealing_key(home)
+    except NoBackupKey:
+        yield _line("backup key", words, "", None, now, "missing: run medportal backup key")
+    except VaultError as error:
+        yield _line("backup key", words, "", None, now, f"cannot be used: {error}")
+    else:
+        yield _line("backup key", words, "", _written(public_half(home)), now, "in use")
 
 
 def _file(name: str, words: str, group: Group, path: Path, now: datetime) -> Line:

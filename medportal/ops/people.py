@@ -3,7 +3,7 @@
 from datetime import date, datetime
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.identity.codes import Welcome, make_code, welcome
 from medportal.identity.emails import normal_email
@@ -67,7 +67,7 @@ def register_admin(
             Event.create(
                 Action.ACCOUNT_CREATED,
                 now=now,
-                actor="process:command-line",
+                actor=COMMAND_LINE,
                 object=person.person_id,
                 details={"role": ROLE},
             ),

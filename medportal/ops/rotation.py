@@ -114,7 +114,8 @@ class Change:
 
     ``settle`` and ``wait`` are for tests and for machines where nothing serves.
     ``give_up_damaged``: a rekey may leave behind what does not open, for ever. ``renew_boxes`` is
-    called by a rekey before it can end, and again if it was interrupted.
+    called by a rekey before it can end, and again if it was interrupted, with the same name of
+    the run.
     """
 
     tenant: Tenant
@@ -128,7 +129,7 @@ class Change:
     cost: Cost = DEFAULT_COST
     batch: int = BATCH
     give_up_damaged: bool = False
-    renew_boxes: Callable[[], None] = lambda: None
+    renew_boxes: Callable[[str], None] = lambda _run: None
 
 
 def change_of(
@@ -184,9 +185,15 @@ def rekey(change: Change) -> Changed:
         ring = _load(change)
         if not ring.distrusted:
             ring = _begin(change, ring.distrusting(change.clock()), "rekey")
-        change.renew_boxes()
+        change.renew_boxes(_run_of(ring))
         vault = Vault(change.tenant.id, ring)
         return _finish(change, vault, ring, "rekey", lambda: _rekey_patients(change, vault, ring))
+
+
+def _run_of(ring: TenantKeyring) -> str:
+    """Return what names this rekey and no other: its tenant key, and when that was made."""
+    made = ring.made.get(ring.current)
+    return f"rekey {ring.current} {made.isoformat() if made else ''}".strip()
 
 
 def _load(change: Change) -> TenantKeyring:

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from medportal.audit.append import append
-from medportal.audit.events import Action, Event
+from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.core.errors import ConfigurationError
 from medportal.identity.sessions import end_everybodys_sessions
 from medportal.tenancy.registry import Database
@@ -28,7 +28,7 @@ def end_all_sessions(database: Database, reason: str, now: datetime) -> int:
             Event.create(
                 Action.SESSION_ENDED,
                 now=now,
-                actor="process:command-line",
+                actor=COMMAND_LINE,
                 details={"by": "command-line", "count": count, "reason": reason},
             ),
         )

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from medportal.audit.append import append
 from medportal.audit.events import Action, Event
+from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError
 from medportal.records.pins import Pin, count_pins, named, pins
 from medportal.tenancy.registry import Database
@@ -84,6 +85,11 @@ class Copied:
     removed: int = 0
     result: Checked = field(default_factory=Checked)
 
+    @property
+    def changed(self) -> bool:
+        """Tell whether any document was written or removed."""
+        return bool(self.copied or self.mended or self.removed)
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:
@@ -134,57 +140,74 @@ class Stores:
                 checked.note(pin, found.get(pin.document_id))
         return checked
 
-    def copy(self, source: str, destination: str, progress: Progress) -> Copied:
+    def copy(
+        self, source: str, destination: str, progress: Progress, actor: str, *, clear: bool = False
+    ) -> Copied:
         """Bring every document that the index names into the other store.
 
         Rounds are made until one finds nothing left to do: what that one saw is the result.
         Other bytes than the index pins are replaced by those that it pins, and never copied.
+        With ``clear`` the source is emptied then, if all is whole. The audit log hears of it
+        however it ends: Ctrl-C and a store that fails leave what they changed.
+        Raises ``ConfigurationError`` to clear a store that pages still look into.
         """
+        done, is_finished = Copied(), False
+        try:
+            self._copy(source, destination, done, progress)
+            if clear and done.result.is_whole:
+                self._clear(source, done, progress)
+            is_finished = True
+        finally:
+            if is_finished or done.changed:
+                self._note_copy(source, destination, done, actor, is_finished=is_finished)
+        return done
+
+    def _copy(self, source: str, destination: str, done: Copied, progress: Progress) -> None:
         if destination == MONGODB:
             mongo.migrate(self._tenant.id, self._tenant.documents)
-        done = Copied()
         for _round in range(MOST_ROUNDS):
             before = done.copied + done.mended
             done.result = self._round(source, destination, done, progress)
             if done.copied + done.mended == before:
                 break
-        return done
 
-    def clear(self, kind: str, progress: Progress) -> int:
-        """Remove from a store that is not in use what the one in use holds as it was filed.
-
-        Raises ``ConfigurationError`` for a store that pages still look into.
-        """
+    def _clear(self, kind: str, done: Copied, progress: Progress) -> None:
+        """Remove from a store that is not in use what the one in use holds as it was filed."""
         named_ones = self._tenant.documents
         if kind in {named_ones.store, named_ones.fallback}:
             raise ConfigurationError(
                 f"{self._tenant.id}.toml: documents: {kind} is still in use: set documents.store "
                 "to the other one, take documents.fallback out, restart, then move"
             )
-        removed = 0
         checked = Checked()
         for part in self._pinned(checked, progress):
             held = self._read(named_ones.store, part)
             safe = [p.document_id for p in part if p.is_erased or p.fits(held.get(p.document_id))]
             checked.looked_at += len(part)
             with self._keeper(kind) as keeper:
-                removed += keeper.remove(safe)
-        return removed
+                removed = keeper.remove(safe)
+            done.removed += removed
 
-    def sweep(self, kind: str, now: datetime) -> Swept:
+    def sweep(self, kind: str, now: datetime, actor: str) -> Swept:
         """Set aside what no row names, take back what one names again, remove what waited.
 
         Only documents older than :data:`GRACE` are looked at; what is set aside can be read as
         before, for :data:`KEEP`.
         """
-        swept, after = self.sweep_part(kind, "", now)
+        swept, after = self.sweep_part(kind, "", now, actor)
         while after is not None:
-            more, after = self.sweep_part(kind, after, now)
+            more, after = self.sweep_part(kind, after, now, actor)
             swept = swept.plus(more)
         return swept
 
-    def sweep_part(self, kind: str, after: str, now: datetime) -> tuple[Swept, str | None]:
-        """Sweep one batch, of the documents behind an id; ``None`` where it was the last."""
+    def sweep_part(
+        self, kind: str, after: str, now: datetime, actor: str
+    ) -> tuple[Swept, str | None]:
+        """Sweep one batch, of the documents behind an id; ``None`` where it was the last.
+
+        The audit log hears of each batch that changed something, so that a sweep which ends
+        early is told of up to there.
+        """
         with self._keeper(kind) as keeper:
             part = keeper.listing(after)
             deeds = self._deeds(part, now)
@@ -192,10 +215,11 @@ class Stores:
             keeper.take_back(deeds.take_back)
             removed = keeper.remove(deeds.remove)
         swept = Swept(len(part), len(deeds.set_aside), len(deeds.take_back), removed)
+        if swept.changed:
+            self._note_sweep(kind, swept, actor, now)
         return swept, part[-1].id if len(part) >= BATCH else None
 
-    def note_sweep(self, kind: str, swept: Swept, actor: str, now: datetime) -> None:
-        """Tell the audit log of a sweep: which store, and counts."""
+    def _note_sweep(self, kind: str, swept: Swept, actor: str, now: datetime) -> None:
         counts = {
             "set_aside": swept.set_aside,
             "taken_back": swept.taken_back,
@@ -203,15 +227,21 @@ class Stores:
         }
         self._note(Action.DOCUMENTS_SWEPT, {"store": kind, **counts}, actor, now)
 
-    def note_copy(self, source: str, to: str, done: Copied, actor: str, now: datetime) -> None:
-        """Tell the audit log of a copy: from where to where, and counts."""
-        counts = {
+    def _note_copy(
+        self, source: str, to: str, done: Copied, actor: str, *, is_finished: bool
+    ) -> None:
+        said: dict[str, str | int] = {
+            "from": source,
+            "to": to,
             "copied": done.copied,
             "mended": done.mended,
             "removed": done.removed,
             "wrong": done.result.wrong_ones,
         }
-        self._note(Action.DOCUMENTS_COPIED, {"from": source, "to": to, **counts}, actor, now)
+        if not is_finished:
+            said["ended"] = "early"
+        # Documents may have been copied for hours: the moment is that of the end.
+        self._note(Action.DOCUMENTS_COPIED, said, actor, utcnow())
 
     def _note(self, action: Action, said: dict[str, str | int], actor: str, now: datetime) -> None:
         with self._database.writer() as session, session.begin():

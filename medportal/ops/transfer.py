@@ -6,7 +6,7 @@ import structlog
 
 from medportal.core.errors import ConfigurationError
 from medportal.keys import TenantKeys
-from medportal.pki.profiles import Group
+from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
@@ -38,7 +38,9 @@ def receive(settings: Settings, tenant: Tenant) -> None:
     database = Database(tenant)
     try:
         run_receiver(
-            _keys(settings, tenant, RECEIVER_GROUPS), database.engine, listening=_listening
+            _keys(settings, tenant, RECEIVER_GROUPS, Purpose.RECEIPT),
+            database.engine,
+            listening=_listening,
         )
     except OSError as error:
         raise ConfigurationError(
@@ -48,9 +50,11 @@ def receive(settings: Settings, tenant: Tenant) -> None:
         database.dispose()
 
 
-def _keys(settings: Settings, tenant: Tenant, groups: Sequence[Group]) -> TenantKeys:
+def _keys(
+    settings: Settings, tenant: Tenant, groups: Sequence[Group], *purposes: Purpose
+) -> TenantKeys:
     keys = TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
-    keys.require()
+    keys.require(*purposes)
     return keys
 
 

@@ -17,6 +17,7 @@ from medportal.audit.events import Action, Event
 from medportal.core.canonical import NotCanonical
 from medportal.core.errors import ConfigurationError
 from medportal.core.ids import new_id
+from medportal.delivery import boxkeys
 from medportal.delivery.errors import MalformedDelivery
 from medportal.delivery.inbox import InboxItem, mark_filed, pending, set_aside
 from medportal.delivery.parcel import Parcel, inbox_info
@@ -24,6 +25,7 @@ from medportal.delivery.states import DeliveryReason
 from medportal.keys import TenantKeys
 from medportal.patients.pseudonyms import MalformedIdentifier, normal_name, normal_number
 from medportal.patients.service import demographics, find_patient
+from medportal.pki import errors as pki
 from medportal.pki.errors import PkiError
 from medportal.records import store
 from medportal.records.content import ClinicalRecord, Subject, check_arrival
@@ -41,6 +43,7 @@ from medportal.records.fhir import read
 from medportal.records.service import file_record, verify_author, with_newest_list
 from medportal.records.statement import SealedContent, digest
 from medportal.records.succession import Held, check_continues
+from medportal.vault import errors as vault
 from medportal.vault.documents import DocumentStore
 from medportal.vault.errors import DocumentsUnavailable, VaultError
 from medportal.web.errors import kinds, places
@@ -95,6 +98,8 @@ def take_in(
             with session.begin_nested():
                 _file(session, documents_of(session), keys, item, now)
             filed += 1
+        except (pki.KeyFileError, vault.KeyFileError) as error:
+            raise ConfigurationError(f"intake stops, and no item is to blame: {error}") from error
         except _EXPECTED as error:
             reason = next(r for group, r in _REASONS if isinstance(error, group))
             set_aside(session, item.sender, item.tid, reason)
@@ -122,7 +127,8 @@ def _file(
 ) -> None:
     if not keys.trusted.is_trusted(item.sender):
         raise PartnerNotTrusted("the partner was revoked before its record was filed")
-    opened = keys.open_incoming(item.sealed, inbox_info(keys.tenant.id, item.sender, item.tid))
+    info = inbox_info(keys.tenant.id, item.sender, item.tid)
+    opened = boxkeys.open_incoming(session, keys, item.sealed, info)
     parcel = Parcel.from_bytes(opened)
     reading = read(parcel.content)
     signed = with_newest_list(parcel.statement, keys.authority(item.sender))

@@ -12,6 +12,7 @@ from medportal.access.grants import Grant
 from medportal.core.categories import Category
 from medportal.core.ids import new_id
 from medportal.core.permissions import Permission
+from medportal.delivery import boxkeys
 from medportal.delivery.outbox import Outgoing, enqueue
 from medportal.delivery.parcel import Parcel, outbox_info
 from medportal.keys import Authority, TenantKeys
@@ -283,7 +284,8 @@ def _queue(
 ) -> str:
     key = keys.partner_key(partner)
     tid = new_id()
-    sealed = keys.seal_outgoing(parcel.to_bytes(), outbox_info(keys.tenant.id, partner, tid))
+    info = outbox_info(keys.tenant.id, partner, tid)
+    sealed = boxkeys.seal(session, keys, "outbox", parcel.to_bytes(), info)
     return enqueue(
         session,
         Outgoing(

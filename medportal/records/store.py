@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import cache
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Date,
     Integer,
+    Label,
     Select,
     String,
     bindparam,
@@ -20,7 +22,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from medportal.access.question import RecordFacts
 from medportal.records.content import ClinicalRecord, RecordStatus
@@ -283,37 +285,46 @@ def _versions(patient_id: str, record_id: str) -> Select[*tuple[Any, ...]]:
     return _every_version().where(Record.patient_id == patient_id, Record.id == record_id)
 
 
+def _labelled(**columns: ColumnElement[Any] | InstrumentedAttribute[Any]) -> list[Label[Any]]:
+    """Return columns labelled with the fields of :class:`IndexEntry` that they fill."""
+    return [column.label(field) for field, column in columns.items()]
+
+
 def _every_version() -> Select[*tuple[Any, ...]]:
-    """Return the columns of :class:`IndexEntry` in its order."""
+    """Return the columns of :class:`IndexEntry` in its order, each under the field's name."""
     held = _Any.record_id == Record.id
     # Decisions about the newest version are made from the record's own row, and what is opened
     # is held against what they were made from.
     is_newest = RecordVersion.version == Record.current_version
     return (
         select(
-            Record.id,
-            Record.patient_id,
-            Record.origin,
-            Record.origin_record_id,
-            Record.kind,
-            case((is_newest, Record.category), else_=RecordVersion.category),
-            case((is_newest, Record.effective_on), else_=RecordVersion.effective_on),
-            Record.local_author_id,
-            RecordVersion.version,
-            RecordVersion.document_id,
-            RecordVersion.document_digest,
-            RecordVersion.content_digest,
-            RecordVersion.created_at,
-            RecordVersion.local_signer_id,
-            case((is_newest, Record.status), else_=RecordVersion.status),
-            RecordVersion.replaces,
-            Record.head,
-            Record.current_version,
-            _Newest.content_digest,
-            Record.status,
-            _Newest.replaces,
-            select(func.min(_Any.version)).where(held).scalar_subquery(),
-            select(func.max(_Any.version)).where(held).scalar_subquery(),
+            *_labelled(
+                id=Record.id,
+                patient_id=Record.patient_id,
+                origin=Record.origin,
+                origin_record_id=Record.origin_record_id,
+                kind=Record.kind,
+                category=case((is_newest, Record.category), else_=RecordVersion.category),
+                effective_on=case(
+                    (is_newest, Record.effective_on), else_=RecordVersion.effective_on
+                ),
+                local_author_id=Record.local_author_id,
+                version=RecordVersion.version,
+                document_id=RecordVersion.document_id,
+                document_digest=RecordVersion.document_digest,
+                content_digest=RecordVersion.content_digest,
+                kept_since=RecordVersion.created_at,
+                local_signer_id=RecordVersion.local_signer_id,
+                status=case((is_newest, Record.status), else_=RecordVersion.status),
+                replaces=RecordVersion.replaces,
+                head=Record.head,
+                newest=Record.current_version,
+                newest_digest=_Newest.content_digest,
+                newest_status=Record.status,
+                newest_replaces=_Newest.replaces,
+                lowest=select(func.min(_Any.version)).where(held).scalar_subquery(),
+                highest=select(func.max(_Any.version)).where(held).scalar_subquery(),
+            )
         )
         .join(RecordVersion, RecordVersion.record_id == Record.id)
         .join(
@@ -326,4 +337,17 @@ def _every_version() -> Select[*tuple[Any, ...]]:
 def _entries(
     session: Session, query: Select[*tuple[Any, ...]], asked: Mapping[str, Any] = NOTHING
 ) -> list[IndexEntry]:
+    # By position, since this is how pages get their lists; the labels were compared at import.
     return [IndexEntry(*row) for row in session.execute(query, asked)]
+
+
+def _require_its_columns() -> None:
+    """Raise ``TypeError`` if the index would be read into other fields than those it fills."""
+    asked = tuple(column.key for column in _every_version().selected_columns)
+    wanted = tuple(field.name for field in fields(IndexEntry))
+    if asked != wanted:
+        wrong = next(pair for pair in zip_longest(asked, wanted) if pair[0] != pair[1])
+        raise TypeError(f"the columns of the index are not the fields of IndexEntry: {wrong}")
+
+
+_require_its_columns()

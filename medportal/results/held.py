@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from medportal.core import canonical
 from medportal.core.canonical import NotCanonical
-from medportal.delivery import held, inbox
+from medportal.delivery import boxkeys, held, inbox
 from medportal.delivery.errors import MalformedDelivery, NotAwaiting
 from medportal.delivery.held import HeldItem
 from medportal.delivery.parcel import Parcel, inbox_info
@@ -21,7 +21,7 @@ from medportal.keys import TenantKeys
 from medportal.patients.pseudonyms import MalformedIdentifier, normal_name, normal_number
 from medportal.patients.service import demographics, find_patient
 from medportal.results.errors import HeldRefused
-from medportal.vault.errors import VaultError
+from medportal.vault.errors import Tampered, VaultError
 from medportal.vault.service import Vault
 
 PURPOSE = "held"
@@ -79,12 +79,13 @@ class Compared:
 def prepare(session: Session, keys: TenantKeys, limit: int = BATCH) -> int:
     """Open what waits for a person, and keep who it says the patient is; return how many.
 
-    What does not open, or is no parcel, says nothing, and is noted as such.
+    What does not open, or is no parcel, says nothing, and is noted as such. Raises
+    ``ConfigurationError`` where key files of this machine are at fault: then nothing is noted.
     """
     keys.require_intake()
     found = held.untold(session, limit)
     for sender, tid, sealed in found:
-        told = _told(keys, sender, tid, sealed)
+        told = _told(session, keys, sender, tid, sealed)
         plain = canonical.encode(told)
         sealed_told = keys.vault.seal_secret(PURPOSE, owner_of(sender, tid), plain)
         held.set_told(session, sender, tid, sealed_told)
@@ -96,11 +97,11 @@ def owner_of(sender: str, tid: str) -> str:
     return f"{sender}/{tid}"
 
 
-def _told(keys: TenantKeys, sender: str, tid: str, sealed: bytes) -> list[str]:
+def _told(session: Session, keys: TenantKeys, sender: str, tid: str, sealed: bytes) -> list[str]:
+    info = inbox_info(keys.tenant.id, sender, tid)
     try:
-        opened = keys.open_incoming(sealed, inbox_info(keys.tenant.id, sender, tid))
-        parcel = Parcel.from_bytes(opened)
-    except (VaultError, MalformedDelivery, NotCanonical):
+        parcel = Parcel.from_bytes(boxkeys.open_incoming(session, keys, sealed, info))
+    except (Tampered, MalformedDelivery, NotCanonical):
         return []
     return [_legible(text) for text in (parcel.scheme, parcel.number, parcel.name, parcel.birth)]
 

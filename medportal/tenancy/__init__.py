@@ -1,9 +1,9 @@
 """Which institution a request is for, and the way to its database.
 
-Holds: the frozen ``Tenant`` read from ``tenants/*.toml`` (:mod:`tenant` is PURE), the
-loader, what admins changed of it (:mod:`overlay` and :mod:`logo` are PURE) and how that is
-kept up to date (:mod:`effective`), the registry from host name to tenant, lazy engines,
-``request.tenant``, ``request.db`` and ``request.tail``.
+Holds: the frozen ``Tenant`` read from ``tenants/*.toml`` (:mod:`tenant`, :mod:`reader` and
+:mod:`parsing` are PURE), the loader, what admins changed of it (:mod:`overlay` and :mod:`logo` are
+PURE) and how that is kept up to date (:mod:`effective`), the registry from host name to tenant,
+lazy engines, ``request.tenant``, ``request.db`` and ``request.tail``.
 May import: web, db, core.
 Never does: a tenant column. Each tenant has an engine of its own, so there is nothing
 to forget in a ``WHERE``.

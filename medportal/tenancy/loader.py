@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medportal.core.errors import ConfigurationError
+from medportal.tenancy.parsing import parse
 from medportal.tenancy.schemes import is_scheme
-from medportal.tenancy.tenant import Tenant, parse
+from medportal.tenancy.tenant import Tenant
 from medportal.web.colour import contrast
 
 _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")

@@ -15,17 +15,15 @@ from enum import StrEnum
 from typing import Any
 
 from medportal.tenancy.logo import LogoRefused, cleaned
-from medportal.tenancy.tenant import (
-    EDITABLE,
-    LANGUAGES,
-    Reader,
-    Tenant,
+from medportal.tenancy.parsing import (
     read_colours,
     read_contact,
     read_passwords,
     read_second_factor,
     read_sessions,
 )
+from medportal.tenancy.reader import Reader
+from medportal.tenancy.tenant import EDITABLE, LANGUAGES, Tenant
 
 Contrast = Callable[[str, str], float]
 Value = str | int | bool

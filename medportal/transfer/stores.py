@@ -24,7 +24,7 @@ from medportal.audit.events import Outcome as AuditOutcome
 from medportal.audit.heads import Credential, Head, SignedHead, check_extends, verify_head
 from medportal.audit.models import AuditEvent
 from medportal.core.reasons import Reason
-from medportal.delivery import blocks, inbox, outbox, receipts
+from medportal.delivery import blocks, boxkeys, inbox, outbox, receipts
 from medportal.delivery.conflicts import note_conflict
 from medportal.delivery.errors import HeadWentBack, LostLease
 from medportal.delivery.groups import Broken, commit_split
@@ -60,7 +60,8 @@ from medportal.transfer.ports import (
     ResultKind,
     Welcome,
 )
-from medportal.vault.errors import VaultError
+from medportal.vault.boxes import key_of
+from medportal.vault.errors import Tampered
 
 log = structlog.get_logger()
 SENDER = "process:sender"
@@ -249,6 +250,8 @@ class SqlSenderStore(_Store):
 
     def claim(self, partner: str, limit: int, now: datetime) -> Sequence[OutgoingRecord]:
         """Lease and open; what cannot be opened says so and waits."""
+        # Before anything is leased: a fault of the key files is none of the records.
+        self._keys.require_sending()
         with self._transaction() as session:
             claims = outbox.claim(session, self._worker, partner, now, limit, LEASE)
         opened = [(claim, self._open(claim)) for claim in claims]
@@ -261,7 +264,7 @@ class SqlSenderStore(_Store):
         info = outbox_info(self._institution, claim.partner, claim.tid)
         try:
             payload = self._keys.open_outgoing(claim.sealed, info)
-        except VaultError as error:
+        except Tampered as error:
             log.error("outbox item cannot be opened", tid=claim.tid, kind=type(error).__name__)
             return None
         return OutgoingRecord(
@@ -531,9 +534,12 @@ class SqlReceiverStore(_Store):
     ) -> Sequence[bytes | TransferError]:
         """Seal to the inbox key, register in groups, and return receipts."""
         sealed = [(record, self._arrival(record)) for record in records]
-        done = commit_split(
-            sealed, lambda group: self._register(group, now), (IntegrityError, DataError)
-        )
+        try:
+            done = commit_split(
+                sealed, lambda group: self._register(group, now), (IntegrityError, DataError)
+            )
+        except ReceiverBusy as busy:
+            return [busy] * len(records)
         return [_busy(each) if isinstance(each, Broken) else each for each in done]
 
     def _arrival(self, record: AcceptedRecord) -> Arrival:
@@ -561,7 +567,10 @@ class SqlReceiverStore(_Store):
         with self._transaction() as session:
             # Asked again under the write lock: a revocation acts up to the last moment.
             good = [item for item in group if trusted.is_trusted(item[0].sender)]
-            arrivals = [self._current(session, record, a, now) for record, a in good]
+            arrivals = [
+                self._current(session, record, arrival, now)
+                for record, arrival in self._sealed_to_kept(session, good)
+            ]
             registered = inbox.register(session, arrivals, now, self._sign)
             for arrival, registration in zip(arrivals, registered, strict=True):
                 _audit_arrival(session, arrival, registration, now)
@@ -573,6 +582,29 @@ class SqlReceiverStore(_Store):
             receipts_of.get((r.sender, r.tid, r.digest), Untrusted(Code.REVOKED_PARTNER))
             for r, _ in group
         ]
+
+    def _sealed_to_kept(
+        self, session: Session, group: Sequence[tuple[AcceptedRecord, Arrival]]
+    ) -> list[tuple[AcceptedRecord, Arrival]]:
+        """Seal anew what is sealed to a key that was destroyed meanwhile.
+
+        No receipt is given for what would never open. Raises ``ReceiverBusy`` if the public half
+        here is that of a destroyed key: the partner asks again until somebody has carried the new
+        one to this machine.
+        """
+        boxkeys.hold(session, "inbox")
+        gone = boxkeys.destroyed(session, "inbox")
+
+        def is_gone(arrival: Arrival) -> bool:
+            return arrival.sealed is not None and key_of(arrival.sealed) in gone
+
+        fresh = [(record, self._arrival(record) if is_gone(a) else a) for record, a in group]
+        if any(is_gone(arrival) for _record, arrival in fresh):
+            log.error(
+                "inbox.pub here is that of a destroyed key: carry the new one to this machine"
+            )
+            raise ReceiverBusy(Code.INTERNAL)
+        return fresh
 
     def _current(
         self, session: Session, record: AcceptedRecord, arrival: Arrival, now: datetime

@@ -1,18 +1,22 @@
 """Key files of a tenant's own boxes, "inbox" and "outbox"; see :mod:`medportal.vault.sealing`.
 
 ``name.key`` and ``name.pub`` are the pair that is used now; ``name-ID.key`` is a private half that
-was used before, kept until nothing is sealed to it. What is sealed begins with :data:`MARK` and the
-id of its key; what was sealed before there were ids begins with neither, and every key is tried.
+was used before, kept until nothing is sealed to it; ``name.run`` says in which run of a command the
+pair of now was made, so that the same run does not make another. What is sealed begins with
+:data:`MARK` and the id of its key; what was sealed before there were ids begins with neither, and
+every key is tried.
 """
 
 import hashlib
 import os
 import re
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from medportal.core.errors import ConfigurationError
 from medportal.vault import keyfiles
-from medportal.vault.errors import KeyFileError, Tampered
+from medportal.vault.errors import InvalidKey, KeyFileError, KeyNotHere, Tampered, VaultError
 from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
 from medportal.vault.sealing import SUITE_NAME, BoxPrivateKey, BoxPublicKey, open_with, seal_to
 
@@ -40,12 +44,14 @@ def load_public(directory: Path, name: str) -> BoxPublicKey:
     return BoxPublicKey.from_bytes(keyfiles.read_public(directory / f"{name}.pub"))
 
 
-def load_private(directory: Path, name: str, passphrase: bytes) -> BoxPrivateKey:
-    """Read ``name.key``.
+def load_private(
+    directory: Path, name: str, passphrase: bytes, stem: str | None = None
+) -> BoxPrivateKey:
+    """Read ``name.key``, or the file of an older private half, ``stem.key``.
 
     Raises ``WrongPassphrase``, ``Tampered``, ``InvalidKey`` or ``KeyFileError``.
     """
-    path = directory / f"{name}.key"
+    path = directory / f"{stem or name}.key"
     with keyfiles.naming(path):
         data = keyfiles.read_private(path)
         return BoxPrivateKey.from_bytes(unprotect(_purpose(name), data, passphrase))
@@ -60,6 +66,20 @@ def _purpose(name: str) -> str:
 def key_id(public: BoxPublicKey) -> bytes:
     """Return the short name of a key pair: the first eight bytes of its public half's SHA-256."""
     return hashlib.sha256(public.raw).digest()[:ID_LENGTH]
+
+
+def fingerprint(public: BoxPublicKey) -> str:
+    """Return what people compare: 128 bits of SHA-256 as eight groups of hexadecimal digits.
+
+    It begins with the id of the key, and is longer: an id alone can be met by trying keys.
+    """
+    digits = hashlib.sha256(public.raw).hexdigest()[:32]
+    return " ".join(digits[at : at + 4] for at in range(0, 32, 4))
+
+
+def key_of(sealed: bytes) -> str:
+    """Return the id that sealed bytes begin with, in hexadecimal digits; empty if with none."""
+    return sealed[len(MARK) : HEADER_LENGTH].hex() if sealed.startswith(MARK) else ""
 
 
 class Sealer:
@@ -104,6 +124,19 @@ class Unsealer:
         self._keys: dict[bytes, BoxPrivateKey] = {}
         self.reload()
 
+    def ready(self) -> None:
+        """Take up key files that changed, and let go those that are gone.
+
+        Raises ``ConfigurationError`` if one cannot be opened: a fault of this machine, for which
+        no item is to be blamed.
+        """
+        try:
+            self.reload()
+        except VaultError as error:
+            raise ConfigurationError(
+                f"the keys of the {self._name} do not open: {error}"
+            ) from error
+
     def reload(self) -> None:
         """Open every private half. Raises as :func:`load_private` does."""
         with self._lock:
@@ -111,15 +144,21 @@ class Unsealer:
             if state == self._state:
                 return
             names = [self._name, *(path.stem for path in retired(self._directory, self._name))]
-            loaded = [self._load(stem) for stem in names]
+            loaded = [
+                load_private(self._directory, self._name, self._passphrase, stem) for stem in names
+            ]
             self._keys = {key_id(key.public): key for key in loaded}
             self._state = state
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
-        """Return what was sealed. Raises ``Tampered``, also for a key that is not here any more."""
+        """Return what was sealed.
+
+        Raises ``Tampered``, ``KeyNotHere`` if it names a key that is not here, or
+        ``ConfigurationError`` as :meth:`ready` does.
+        """
         name = sealed[len(MARK) : HEADER_LENGTH] if sealed.startswith(MARK) else b""
         if name not in self._keys:
-            self.reload()
+            self.ready()
         key = self._keys.get(name)
         if key is not None:
             return open_with(key, sealed[HEADER_LENGTH:], info)
@@ -129,13 +168,9 @@ class Unsealer:
                 return open_with(candidate, sealed, info)
             except Tampered:
                 continue
+        if name:
+            raise KeyNotHere(name.hex())
         raise Tampered("the box was changed, or is for another key or purpose")
-
-    def _load(self, stem: str) -> BoxPrivateKey:
-        path = self._directory / f"{stem}.key"
-        with keyfiles.naming(path):
-            data = keyfiles.read_private(path)
-            return BoxPrivateKey.from_bytes(unprotect(_purpose(self._name), data, self._passphrase))
 
     def _files_state(self) -> object:
         paths = [self._directory / f"{self._name}.key", *retired(self._directory, self._name)]
@@ -148,41 +183,89 @@ def retired(directory: Path, name: str) -> list[Path]:
     return sorted(p for p in directory.glob(f"{name}-*.key") if form.fullmatch(p.name))
 
 
-def renew(directory: Path, name: str, passphrase: bytes, cost: Cost = DEFAULT_COST) -> BoxPublicKey:
+def kept_ids(directory: Path, name: str) -> list[str]:
+    """Return the ids of the private halves that were used before, in hexadecimal digits."""
+    return [path.stem.removeprefix(f"{name}-") for path in retired(directory, name)]
+
+
+def was_renewed(directory: Path, name: str, passphrase: bytes, run: str = "") -> bool:
+    """Tell whether the pair of now was made, to the end, in a run of a command.
+
+    Without a run: in any, whose older private halves wait to be destroyed. Raises as
+    :func:`load_private` does.
+    """
+    now = key_id(load_private(directory, name, passphrase).public).hex()
+    try:
+        published = key_id(load_public(directory, name)).hex()
+        said = keyfiles.read_private(directory / f"{name}.run").decode()
+    except (KeyFileError, InvalidKey, UnicodeDecodeError):
+        return False
+    made, _, in_run = said.strip().partition(" ")
+    if not now == published == made:
+        return False
+    return in_run == run if run else bool(retired(directory, name))
+
+
+def renew(
+    directory: Path,
+    name: str,
+    passphrase: bytes,
+    cost: Cost = DEFAULT_COST,
+    *,
+    run: str = "",
+    begin: Callable[[list[str], str], None] = lambda _older, _new: None,
+) -> BoxPublicKey:
     """Put a new pair in a box's place and keep the private half that was used; return the new one.
 
     In this order, so that wherever it is killed every item opens and what is sealed next does:
-    (1) the private half has a second name, (2) the new private half replaces the file, (3) the new
-    public half replaces its own. Called again after being killed between (2) and (3) it does (3).
+    (1) ``begin`` is told the ids that were used and the new one, (2) the private half has a second
+    name, (3) the new private half replaces the file, (4) the new public half replaces its own,
+    (5) the run is noted. Called again after being killed it makes another pair: whoever stole the
+    files meanwhile has nothing of it. What the old public half was does not matter.
+
+    Raises as :func:`load_private` does, or ``KeyFileError`` where another user owns the files.
     """
+    path = directory / f"{name}.key"
     private = load_private(directory, name, passphrase)
-    if load_public(directory, name).raw == private.public.raw:
-        kept = directory / f"{name}-{key_id(private.public).hex()}.key"
-        if not kept.exists():
-            os.link(directory / f"{name}.key", kept)
-        private = BoxPrivateKey.generate()
-        data = protect(_purpose(name), private.to_bytes(), passphrase, cost)
-        keyfiles.replace(directory / f"{name}.key", data)
-    keyfiles.replace(directory / f"{name}.pub", private.public.raw, keyfiles.PUBLIC_MODE)
-    return private.public
-
-
-def destroy_retired(directory: Path, name: str) -> int:
-    """Remove the private halves that were used before, for good; return how many.
-
-    Raises ``KeyFileError`` if what is sealed at this moment is sealed to one of them: then
-    :func:`renew` was killed midway.
-    """
-    gone = retired(directory, name)
-    now = key_id(load_public(directory, name)).hex()
-    if directory / f"{name}-{now}.key" in gone:
+    if path.stat().st_uid != os.geteuid():
         raise KeyFileError(
-            f"the keys of the {name} were not renewed to the end: run medportal keys rekey --boxes"
+            f"{path} belongs to another user: run this as that user, whose processes could not "
+            "read a new file"
         )
-    for path in gone:
-        path.unlink()
-    keyfiles.sync_directory(directory)
-    return len(gone)
+    used = key_id(private.public).hex()
+    fresh = BoxPrivateKey.generate()
+    begin(sorted({used, *kept_ids(directory, name)}), key_id(fresh.public).hex())
+    kept = directory / f"{name}-{used}.key"
+    if not kept.exists():
+        os.link(path, kept)
+        keyfiles.sync_directory(directory)
+    keyfiles.replace(path, protect(_purpose(name), fresh.to_bytes(), passphrase, cost))
+    keyfiles.put(directory / f"{name}.pub", fresh.public.raw, keyfiles.PUBLIC_MODE)
+    note = f"{key_id(fresh.public).hex()} {run}\n"
+    keyfiles.put(directory / f"{name}.run", note.encode())
+    return fresh.public
+
+
+def ready_to_destroy(directory: Path, name: str, passphrase: bytes) -> list[Path]:
+    """Return the private halves that were used before, if they may go as far as files say.
+
+    Raises ``KeyFileError`` if what is sealed at this moment does not open with ``name.key``: then
+    :func:`renew` was killed midway, or the public half was replaced.
+    """
+    now = load_private(directory, name, passphrase).public
+    if load_public(directory, name).raw != now.raw:
+        raise KeyFileError(
+            f"the keys of the {name} were not renewed to the end, or {name}.pub was replaced: run "
+            "medportal keys rekey --boxes"
+        )
+    return retired(directory, name)
+
+
+def destroy(paths: Iterable[Path]) -> None:
+    """Remove private halves for good."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+        keyfiles.sync_directory(path.parent)
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -190,4 +273,5 @@ def _state(path: Path) -> tuple[int, ...]:
         status = path.stat()
     except OSError:
         raise KeyFileError(f"{path.name} does not exist or cannot be read") from None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+    # The change time too: a mode that was mended, or spoilt, is a change.
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

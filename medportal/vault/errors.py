@@ -13,6 +13,15 @@ class Tampered(VaultError):
     """Sealed bytes were changed, cut, or belong to another context."""
 
 
+class KeyNotHere(Tampered):
+    """A box names a key that is not here: it was changed, or its key file is elsewhere or gone."""
+
+    def __init__(self, key_id: str) -> None:
+        """``key_id``: the name that the box gives, as hexadecimal digits."""
+        self.key_id = key_id
+        super().__init__("the box was changed, or is for a key that is not here")
+
+
 class WrongKey(VaultError):
     """Sealed bytes are whole, but the key offered is not the one that sealed them."""
 

@@ -34,6 +34,11 @@ def replace(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
     """Put new contents in place of an existing file in one step; raises ``KeyFileError``."""
     if not path.is_file():
         raise KeyFileError(f"{path.name} does not exist")
+    put(path, data, mode)
+
+
+def put(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
+    """Write a file in one step, whether it was there before or not."""
     os.replace(_write_beside(path, data, mode), path)
     sync_directory(path.parent)
 
@@ -82,6 +87,8 @@ def _write_beside(path: Path, data: bytes, mode: int) -> Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        # Whatever the umask: a public half that others cannot read is of no use to them.
+        os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
         # Keys must be on disk before anything that they seal is.

@@ -11,7 +11,8 @@ from medportal.core.reasons import Reason
 from medportal.identity.accounts import Why
 from medportal.identity.credentials import set_password
 from medportal.identity.people import Profile, register_person
-from medportal.tenancy.tenant import Mail, PasswordPolicy, parse
+from medportal.tenancy.parsing import parse
+from medportal.tenancy.tenant import Mail, PasswordPolicy
 from medportal.web.colour import contrast
 
 FOLDER = Path(__file__).resolve().parents[2] / "tenants"

@@ -13,23 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from backup_helpers import Site
-from installation import ROOT, TENANTS, Installation, install, raw_settings
+from installation import TENANTS, Installation, install
 from sqlalchemy import create_engine, text
-
-from medportal.core.clock import utcnow
-from medportal.ops.institution import create_keys, trust_each_other
-from medportal.settings import parse_settings
-
-
-@pytest.fixture(scope="session")
-def backup_key_material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the keys of both institutions once; each installation gets a copy."""
-    state = tmp_path_factory.mktemp("backup-keys")
-    settings = parse_settings(raw_settings(ROOT / "tenants", state))
-    for tenant in settings.tenants.values():
-        create_keys(settings, tenant, utcnow())
-    trust_each_other(settings, utcnow())
-    return state
 
 
 @pytest.fixture(scope="session")
@@ -58,14 +43,14 @@ def bare_database(
 def site(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    backup_key_material: Path,
+    key_material: Path,
     new_database: Any,
     bare_database: Callable[[str], str],
 ) -> Iterator[Site]:
     """Give an installation with two tenants and records, which the tests of a module share."""
     urls = {tenant: new_database(request.param) for tenant in TENANTS}
     directory = tmp_path_factory.mktemp("site")
-    portal: Installation = install(directory / "p", backup_key_material, urls)
+    portal: Installation = install(directory / "p", key_material, urls)
     made = Site(portal, directory, request.param, bare_database)
     made.begin()
     yield made

@@ -14,6 +14,7 @@ from medportal.backup import container
 from medportal.backup.container import DATA, KEYS, Label, SealedReader, SealedWriter
 from medportal.backup.errors import BackupDamaged, BackupError, NotABackup, WrongBackupKey
 from medportal.core import canonical
+from medportal.core.clock import to_micros
 from medportal.vault.sealing import BoxPrivateKey
 
 KEY = BoxPrivateKey.generate()
@@ -71,7 +72,11 @@ def test_what_was_written_is_read(count: int) -> None:
 
 def test_the_label_stands_in_the_clear_and_nothing_else_does() -> None:
     raw = sealed(b"Amanda" * 40)
-    assert label().backup.encode() in raw
+    head, _chunks = pieces(raw)
+    named = label()
+    for word in (named.backup, named.part, named.tenant):
+        assert word.encode() in head
+    assert to_micros(named.made).to_bytes(8, "big") in head
     assert b"Amanda" not in raw
 
 

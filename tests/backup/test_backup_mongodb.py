@@ -31,14 +31,14 @@ def table(documents: Documents) -> str:
 @pytest.fixture
 def stored(
     tmp_path: Path,
-    backup_key_material: Path,
+    key_material: Path,
     new_database: Any,
     bare_database: Callable[[str], str],
     mongodb: MongoServer,
 ) -> Iterator[Site]:
     tables = {tenant: table(mongodb.new_database()) for tenant in TENANTS}
     urls = {tenant: new_database("sqlite") for tenant in TENANTS}
-    portal = install(tmp_path / "p", backup_key_material, urls, tables)
+    portal = install(tmp_path / "p", key_material, urls, tables)
     for tenant in TENANTS:
         migrate_documents(portal.settings.tenant(tenant))
     made = Site(portal, tmp_path, "sqlite", bare_database)

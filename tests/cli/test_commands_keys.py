@@ -1,5 +1,6 @@
-"""Commands about keys as an operator runs them: processes, their words and their exit statuses."""
+"""Commands about keys as an operator runs them: their words and their exit statuses."""
 
+import json
 import re
 import signal
 from collections import Counter
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import HOSPITAL, Commands, put_aside
+from click.testing import CliRunner
 
+from medportal.cli import main
 from medportal.vault import keystore
 
 KINDS = {
@@ -16,6 +19,8 @@ KINDS = {
     "patient keys": "portal",
     "inbox key": "jobs",
     "outbox key": "outbox",
+    "inbox.pub": "jobs",
+    "outbox.pub": "outbox",
     "authority": "ca",
     "web": "portal",
     "channel": "exchange",
@@ -25,6 +30,7 @@ KINDS = {
     "head": "jobs",
     "head-pq": "jobs",
     "pair key": "pair",
+    "backup key": "",
     "keys of pairs": "pair",
     **{f"{g}.passphrase": g for g in ("ca", "portal", "pair", "exchange", "outbox", "jobs")},
 }
@@ -33,6 +39,7 @@ NEEDS = [
     ("portal", ("keys", "rotate", HOSPITAL, "--settle", "0")),
     ("portal", ("keys", "rekey", HOSPITAL, "--settle", "0", "--yes")),
     ("portal", ("portal",)),
+    ("pair", ("portal",)),
     ("portal", ("jobs", HOSPITAL)),
     ("jobs", ("jobs", HOSPITAL)),
     ("pair", ("jobs", HOSPITAL)),
@@ -59,7 +66,9 @@ def versions(commands: Commands) -> list[int]:
     return sorted(keystore.load(commands.home / "vault" / "tenant.keystore", passphrase).versions)
 
 
-def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Commands) -> None:
+def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(
+    commands: Commands, with_backup_key: Path
+) -> None:
     rows = commands.rows("keys", "status", HOSPITAL)
     assert {row["key"]: row["group"] for row in rows} == KINDS
     assert max(Counter(row["key"] for row in rows).values()) == 1
@@ -74,8 +83,27 @@ def test_the_inventory_names_every_kind_of_key_with_age_and_purpose(commands: Co
     assert re.search(r"\d{4}-\d\d-\d\d", told)
 
 
+def test_the_inventory_knows_how_the_backup_key_stands(
+    commands: Commands, with_backup_key: Path
+) -> None:
+    def stands(tenant: str) -> dict[str, object]:
+        (row,) = [r for r in commands.rows("keys", "status", tenant) if r["key"] == "backup key"]
+        return row
+
+    here = stands(HOSPITAL)
+    assert (here["state"], here["number"]) == ("in use", 1)
+    # Nobody on this machine opens a backup: its private half is where the operator put it.
+    assert (with_backup_key / "backup.key").exists()
+    assert not list(commands.home.rglob("backup.key"))
+    with put_aside(commands.home / "backup" / "backup.pub") as path:
+        path.write_bytes(b"no key at all")
+        assert stands(HOSPITAL)["state"].startswith("cannot be used: ")
+    none = stands("laboratory")
+    assert (none["state"], none["days"]) == ("missing: run medportal backup key", "")
+
+
 CASES = [("lost", *one) for one in NEEDS] + [
-    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 4, 6, 8)
+    (fault, *NEEDS[i]) for fault in ("wrong", "open") for i in (0, 2, 5, 7, 9)
 ]
 
 
@@ -119,6 +147,9 @@ def test_init_makes_no_new_passphrase_for_keys_that_are_there(
     assert states[f"{group}.passphrase"] == "missing"
     assert f"{group}.passphrase is missing" in told
     assert "put the file back" in told
+
+
+def test_init_makes_nothing_where_nothing_is_missing(commands: Commands) -> None:
     assert commands.rows("keys", "init", HOSPITAL) == [{"tenant": HOSPITAL, "made": "nothing"}]
 
 
@@ -154,7 +185,75 @@ def test_a_rotation_waits_for_a_rekey_that_was_interrupted(commands: Commands) -
     commands.rows(*words, "--settle", "0")
 
 
-def test_a_rekey_wants_a_yes(commands: Commands) -> None:
-    before = versions(commands)
-    done = commands.run("keys", "rekey", HOSPITAL)
-    assert (done.returncode, versions(commands)) == (1, before)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "rekey", HOSPITAL),
+        ("audit", "pin", HOSPITAL),
+        ("audit", "prune", HOSPITAL, "--before", "2020-01-01"),
+    ],
+    ids=lambda words: words[1],
+)
+def test_what_cannot_be_undone_wants_a_yes(commands: Commands, words: tuple[str, ...]) -> None:
+    before = versions(commands), commands.portal.events(HOSPITAL)
+    done = commands.run(*words)
+    # Not 1, which means done.
+    assert done.returncode == 130
+    assert "medportal: stopped: nobody said yes" in done.stderr
+    assert (versions(commands), commands.portal.events(HOSPITAL)) == before
+
+
+def test_a_name_is_looked_at_before_anybody_is_asked(commands: Commands) -> None:
+    told = commands.refusal("keys", "rekey", "nowhere")
+    assert "Go on?" not in told
+    assert "no tenant of that name" in told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--boxes", "--finish"),
+        ("--finish", "--give-up-damaged"),
+        ("--boxes", "--give-up-damaged"),
+        ("--boxes", "--settle", "5"),
+        ("--finish", "--settle", "120"),
+        ("--fresh",),
+        ("--finish", "--fresh"),
+        ("--give-up-shut",),
+        ("--boxes", "--give-up-shut"),
+    ],
+    ids="".join,
+)
+def test_options_that_contradict_each_other_are_refused_in_words(
+    commands: Commands, options: tuple[str, ...]
+) -> None:
+    arguments = ["--config", str(commands.ini), "keys", "rekey", HOSPITAL, *options, "--yes"]
+    files = {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()}
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert re.search("is for --|do not go together", done.output)
+    assert {p.name: p.read_bytes() for p in (commands.home / "vault").iterdir()} == files
+
+
+def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
+    commands: Commands,
+) -> None:
+    words = ("keys", "rekey", HOSPITAL, "--yes")
+    (before,) = versions(commands)
+    with put_aside(commands.passphrase("outbox")):
+        done = commands.run(*words, "--settle", "0")
+    assert done.returncode == 1
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["outbox"], row["version"]) == (None, before + 1)
+    assert row["inbox"] is not None
+    assert "the outbox keeps its key" in done.stderr and "outbox.passphrase" in done.stderr
+    assert versions(commands) == [before + 1]
+    states = {row["key"]: row["state"] for row in commands.rows("keys", "status", HOSPITAL)}
+    assert states["inbox.pub"] == f"fingerprint {row['inbox_fingerprint']}"
+    assert row["inbox_fingerprint"] in done.stderr
+    (boxes,) = commands.rows(*words, "--boxes")
+    # What was carried already is not replaced again.
+    assert boxes["inbox_fingerprint"] == row["inbox_fingerprint"]
+    assert boxes["outbox_fingerprint"] != row["outbox_fingerprint"]
+    (gone,) = commands.rows(*words, "--finish")
+    assert (gone["inbox"], gone["outbox"], gone["given_up"]) == (1, 1, 0)

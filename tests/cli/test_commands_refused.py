@@ -34,13 +34,27 @@ def test_an_institution_that_is_not_served_here(commands: Commands, words: tuple
     assert "served: hospital, laboratory" in told
 
 
+def test_a_refusal_of_the_program_itself(commands: Commands) -> None:
+    """Say as a process what the others say inside this one."""
+    words = ("keys", "status", "nowhere")
+    done = commands.run_as_process(*words)
+    assert done == commands.run(*words)
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("no ini at all", "no section headers"),
-        ("[app:main]\nuse = egg:nothing-of-that-name\n", "not installed"),
-        ("[app:main]\nuse = egg:medportal\nmedportal.state_dir = %(gone)s\n", "state_dir"),
-        ("[other]\n", "main"),
+        ("no ini at all", "File contains no section headers."),
+        (
+            "[app:main]\nuse = egg:nothing-of-that-name\n",
+            "[app:main] use: names a package that is not installed",
+        ),
+        (
+            "[app:main]\nuse = egg:medportal\nmedportal.state_dir = %(gone)s\n",
+            "[app:main] medportal.state_dir: a variable is unknown or malformed",
+        ),
+        ("[other]\n", "No section 'main'"),
         ("[app:main]\nuse = egg:medportal\n", "medportal.tenants"),
     ],
     ids=["no-ini", "no-package", "no-variable", "no-section", "no-settings"],

@@ -5,24 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installation import ROOT, TENANTS, Installation, install, raw_settings
+from installation import TENANTS, Installation, install
 from second_factor_helpers import Clock
-
-from medportal.core.clock import utcnow
-from medportal.ops.institution import create_keys, trust_each_other
-from medportal.settings import parse_settings
-
-
-@pytest.fixture(scope="session")
-def key_material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the keys of both institutions once; each installation gets a copy."""
-    state = tmp_path_factory.mktemp("keys")
-    raw = raw_settings(ROOT / "tenants", state)
-    settings = parse_settings(raw)
-    for tenant in settings.tenants.values():
-        create_keys(settings, tenant, utcnow())
-    trust_each_other(settings, utcnow())
-    return state
 
 
 @pytest.fixture(params=["sqlite", "postgresql"], scope="module")

@@ -15,12 +15,16 @@ from pymongo import MongoClient
 from sqlalchemy import create_engine, func, select, text
 from webtest import TestResponse
 
+from medportal.audit.events import Event
+from medportal.audit.models import AuditEvent
 from medportal.cli import main
 from medportal.core.clock import utcnow
+from medportal.core.errors import MedportalError
 from medportal.delivery.inbox import Arrival, register
 from medportal.delivery.models import Inbox, Outbox
 from medportal.delivery.parcel import inbox_info, outbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
+from medportal.ops.stores import Stores
 from medportal.records.models import Record, RecordVersion
 from medportal.vault import mongo
 from medportal.vault.models import Document
@@ -437,6 +441,50 @@ def test_a_copy_goes_on_where_it_was_interrupted_and_says_what_is_wrong(moving: 
     assert keeper.get_many([damaged, gone]) == {}
     (row,) = moving.run("store", "status", "hospital", "--verify", status=1)
     assert (row["named"], row["as filed"], row["wrong"]) == (3, 1, 2)
+
+
+def test_a_copy_that_ended_early_is_in_the_log_with_what_it_did(moving: Moving) -> None:
+    portal = moving.portal
+    for _ in range(2):
+        enter(portal)
+    tenant = portal.settings.tenant("hospital")
+    held = Stores(tenant, portal.registry.database("hospital"))
+
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    def told() -> list[dict[str, Any]]:
+        with portal.session("hospital") as session:
+            copied = select(AuditEvent.body).where(AuditEvent.action == "documents-copied")
+            bodies = session.scalars(copied.order_by(AuditEvent.at, AuditEvent.id))
+            return [dict(Event.from_bytes(body).details) for body in bodies]
+
+    with pytest.raises(KeyboardInterrupt):
+        held.copy("sql", "mongodb", stop, "process:command-line")
+    (first,) = told()
+    assert (first["copied"], first["removed"], first["ended"]) == (2, 0, "early")
+    # A copy that could change nothing is nothing to tell of.
+    with moving.server.failing(["find"], errorCode=NO_DISK), pytest.raises(MedportalError):
+        held.copy("sql", "mongodb", stop, "process:command-line")
+    assert len(told()) == 1
+    moving.switch("mongodb")
+    emptied = Stores(portal.settings.tenant("hospital"), portal.registry.database("hospital"))
+    rounds = iter([lambda: None])
+
+    def stop_later(_done: int, _total: int) -> None:
+        # The copy's own round may end; the one that empties may not.
+        next(rounds, stop_now)()
+
+    def stop_now() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        emptied.copy("sql", "mongodb", stop_later, "process:command-line", clear=True)
+    second = told()[1]
+    assert (second["copied"], second["removed"], second["ended"]) == (0, 2, "early")
+    (row,) = moving.run("store", "copy", "hospital", "--from", "sql", "--clear")
+    assert (row["as filed"], row["removed"]) == (2, 0)
+    assert "ended" not in told()[2]
 
 
 def test_a_sweep_sets_aside_what_no_record_names(moving: Moving) -> None:

@@ -188,3 +188,25 @@ def test_what_starts_processes_reads_no_more_than_they_do(settings, tmp_path):
     assert renew_crl(settings, settings.tenant("hospital"), utcnow()) is False
     with pytest.raises(pki.KeyFileUnfit, match="fewer than 16"):
         descriptor_of(settings, settings.tenant("hospital"), utcnow())
+
+
+def test_a_group_of_which_nothing_is_known_is_refused(settings):
+    with pytest.raises(ConfigurationError, match="no process is started with keys of the group ca"):
+        keys_of(settings, (Group.CA,)).require()
+
+
+@pytest.mark.parametrize(
+    ("groups", "purposes", "lost"),
+    [
+        (PORTAL_GROUPS, (Purpose.RECORD, Purpose.WEB), Purpose.RECORD),
+        (PORTAL_GROUPS, (Purpose.RECORD, Purpose.WEB), Purpose.WEB),
+        (RECEIVER_GROUPS, (Purpose.RECEIPT,), Purpose.RECEIPT),
+        (SENDER_GROUPS, (), Purpose.CHANNEL),
+        (JOBS_GROUPS, (), Purpose.HEAD_PQ),
+    ],
+)
+def test_a_start_asks_for_every_key_that_the_process_signs_with(settings, groups, purposes, lost):
+    keys_of(settings, groups).require(*purposes)
+    Layout(Places(settings.home("hospital")).pki).key(lost).unlink()
+    with pytest.raises(ConfigurationError, match=str(lost)):
+        keys_of(settings, groups).require(*purposes)

@@ -22,6 +22,8 @@ TENANTS = pytest.mark.parametrize("tenant", ["hospital", "laboratory"])
 CHANGED = "Your password has been changed. Sign in with the new one."
 REFUSED = "That code is not right"
 SHORT = "nine oars"
+#: How SQLite begins what only reads.
+READING = "BEGIN DEFERRED"
 
 
 @pytest.fixture
@@ -115,7 +117,8 @@ def test_asking_runs_the_same_statements_whoever_is_asked_for(portal, clock, ana
             assert form.submit().status_int == 200
         finally:
             event.remove(engine, "before_cursor_execute", note)
-        seen.append(list(statements))
+        # Settings are looked at every two seconds, whoever asks.
+        seen.append([s for s in statements if "settings_version" not in s and s != READING])
     assert any("INSERT INTO outgoing_mail" in statement for statement in seen[2])
     # What was written for somebody who gets no mail is taken back.
     assert [s.replace("ROLLBACK TO", "RELEASE") for s in seen[1]] == seen[0]

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from installation import Installation
 from sqlalchemy import func, select
 
+from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
@@ -39,3 +41,26 @@ def test_what_nothing_names_goes_in_two_steps(portal: Installation) -> None:
     assert state(timedelta(hours=23)) == (3, 3, 1)
     assert state(timedelta(days=2)) == (3, 3, 1)
     assert state(stores.KEEP + timedelta(days=3)) == (0, 0, 2)
+
+
+def test_a_sweep_that_ends_between_two_batches_is_in_the_log(
+    portal: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utcnow()
+    with portal.session(HOSPITAL) as session, session.begin():
+        for _ in range(3):
+            made = now - timedelta(days=2)
+            row = Document(id=new_id(), sealed=b"x" * 40, created_at=made, set_aside_at=None)
+            session.add(row)
+    tenant, database = portal.settings.tenant(HOSPITAL), portal.registry.database(HOSPITAL)
+    # So that what fits into one batch is not the last one.
+    monkeypatch.setattr(stores, "BATCH", 1)
+    swept, after = stores.Stores(tenant, database).sweep_part("sql", "", now, "process:jobs")
+    assert (swept.set_aside, after is None) == (3, False)
+    # Whatever happens to the process now.
+    with portal.session(HOSPITAL) as session:
+        newest = select(AuditEvent.body).where(AuditEvent.action == "documents-swept")
+        body = session.scalars(newest.order_by(AuditEvent.at.desc())).first()
+    assert body is not None
+    event = Event.from_bytes(body)
+    assert (event.actor, event.details["set_aside"]) == ("process:jobs", 3)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from medportal.identity.people import Profile, register_person
-from medportal.tenancy.tenant import PasswordPolicy, parse
+from medportal.tenancy.parsing import parse
+from medportal.tenancy.tenant import PasswordPolicy
 from medportal.web.colour import contrast
 
 FILE = Path(__file__).resolve().parents[2] / "tenants" / "hospital.toml"

@@ -16,8 +16,9 @@ from medportal.identity.numbers import normal_number
 from medportal.patients.pseudonyms import check_scheme
 from medportal.patients.pseudonyms import normal_number as hashed_number
 from medportal.tenancy.loader import load_tenants
+from medportal.tenancy.parsing import parse
 from medportal.tenancy.schemes import is_scheme, normal_form
-from medportal.tenancy.tenant import IdentifierScheme, Tenant, parse
+from medportal.tenancy.tenant import IdentifierScheme, Tenant
 from medportal.web.colour import contrast
 
 FILE = Path(__file__).resolve().parents[2] / "tenants" / "hospital.toml"

@@ -17,7 +17,8 @@ from medportal.core.ids import new_id
 from medportal.mail.kinds import Letter, MailKind
 from medportal.mail.models import OutgoingMail
 from medportal.mail.outbox import post
-from medportal.tenancy.tenant import Tenant, parse
+from medportal.tenancy.parsing import parse
+from medportal.tenancy.tenant import Tenant
 from medportal.web.colour import contrast
 
 FILE = Path(__file__).resolve().parents[2] / "tenants" / "hospital.toml"

@@ -22,7 +22,7 @@ from medportal.mail import outbox, sending
 from medportal.mail.sending import Sender, send_due
 from medportal.mail.smtp import Connection
 from medportal.tenancy.engines import make_engine
-from medportal.tenancy.tenant import parse
+from medportal.tenancy.parsing import parse
 from medportal.web.colour import contrast
 
 POINTS = ("claim-uncommitted", "claimed", "accepted", "sent-uncommitted", "sent")

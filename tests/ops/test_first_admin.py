@@ -15,8 +15,9 @@ from medportal.identity.models import Person
 from medportal.identity.people import roles_of
 from medportal.mail.models import OutgoingMail
 from medportal.ops.people import register_admin
+from medportal.tenancy.parsing import parse
 from medportal.tenancy.registry import Database
-from medportal.tenancy.tenant import Mail, parse
+from medportal.tenancy.tenant import Mail
 from medportal.web.colour import contrast
 
 FILE = Path(__file__).resolve().parents[2] / "tenants" / "hospital.toml"

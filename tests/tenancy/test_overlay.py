@@ -28,7 +28,8 @@ from medportal.tenancy.overlay import (
     tidy,
     values_of,
 )
-from medportal.tenancy.tenant import EDITABLE, Tenant, parse
+from medportal.tenancy.parsing import parse
+from medportal.tenancy.tenant import EDITABLE, Tenant
 from medportal.web.colour import contrast
 
 FILES = Path(__file__).resolve().parents[2] / "tenants"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from medportal.core.errors import ConfigurationError
 from medportal.core.permissions import Permission, Reach
+from medportal.tenancy.parsing import parse
 from medportal.tenancy.tenant import (
     EDITABLE,
     Contact,
@@ -25,7 +26,6 @@ from medportal.tenancy.tenant import (
     SecondFactorPolicy,
     SessionPolicy,
     Tenant,
-    parse,
 )
 from medportal.web.colour import contrast
 

@@ -1,6 +1,7 @@
 """The adapters onto delivery, patients and audit: what is written, and what is refused."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,9 +20,12 @@ from medportal.audit.models import AuditEvent
 from medportal.audit.verifier import latest_head
 from medportal.core import canonical
 from medportal.core.clock import utcnow
+from medportal.core.errors import ConfigurationError
 from medportal.core.ids import new_id
-from medportal.delivery.models import Inbox, Outbox, ReceiptCounter
+from medportal.delivery import boxkeys
+from medportal.delivery.models import BoxKey, Inbox, Outbox, ReceiptCounter
 from medportal.delivery.states import DeliveryReason, Outcome
+from medportal.keys import TenantKeys
 from medportal.patients.partner_index import unindex_patient
 from medportal.patients.pseudonyms import demographic_tag, pseudonym
 from medportal.pki import ca as authority
@@ -35,7 +39,7 @@ from medportal.records.service import verify_author, with_newest_list
 from medportal.records.statement import SealedContent
 from medportal.transfer import transcript
 from medportal.transfer.credentials import PairNames, peer_of
-from medportal.transfer.errors import Code, Untrusted
+from medportal.transfer.errors import Code, ReceiverBusy, Untrusted
 from medportal.transfer.messages import HeldHead, Mark
 from medportal.transfer.ports import (
     AcceptedRecord,
@@ -55,6 +59,7 @@ from medportal.transfer.stores import (
     receipt_facts,
     retry_reason,
 )
+from medportal.vault import boxes
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -75,7 +80,7 @@ def houses(founded: tuple[House, House]) -> Iterator[tuple[House, House]]:
     hospital, laboratory = founded
     for house in founded:
         with Session(house.engine) as session, session.begin():
-            for table in (Outbox, Inbox, ReceiptCounter):
+            for table in (Outbox, Inbox, ReceiptCounter, BoxKey):
                 session.execute(delete(table))
     yield hospital, laboratory
     partners.restore_partner(hospital.pki, "laboratory")
@@ -227,7 +232,73 @@ def test_refusals_are_audited(houses):
     assert last_event(hospital, Action.PEER_REFUSED).actor == "partner:laboratory"
 
 
+def behind(house: House, directory: Path) -> tuple[TenantKeys, Path]:
+    """Return the keys of a receiver that still has a key which was destroyed, and the new file.
+
+    The key of the institution is another since: here that of the copy is.
+    """
+    home = house.keys.places.home
+    shutil.copytree(home, directory / "copy")
+    fresh = directory / "fresh"
+    fresh.mkdir()
+    boxes.create_box_keys(fresh, "inbox", b"a passphrase of the group")
+    old = boxes.key_of(house.keys.sealer("inbox").header)
+    new = boxes.key_id(boxes.load_public(fresh, "inbox")).hex()
+    with Session(house.engine) as session, session.begin():
+        boxkeys.note_destroyed(session, "inbox", [old], new, utcnow())
+    return TenantKeys(house.tenant, directory / "copy"), fresh / "inbox.pub"
+
+
+def test_nothing_is_acknowledged_that_is_sealed_to_a_destroyed_key(houses, patient, tmp_path):
+    hospital, _ = houses
+    keys, fresh = behind(hospital, tmp_path)
+    record, store = accepted(asked(houses), patient), SqlReceiverStore(hospital.engine, keys)
+    (busy,) = store.commit([record], utcnow())
+    assert isinstance(busy, ReceiverBusy)
+    assert hospital.inbox() == []
+    shutil.copy(fresh, keys.places.vault)
+    (receipt,) = store.commit([record], utcnow())
+    assert said(receipt)
+    (row,) = hospital.inbox()
+    assert boxes.key_of(row.sealed) == boxes.key_of(keys.sealer("inbox").header)
+
+
+def test_what_was_sealed_just_before_its_key_was_destroyed_is_sealed_anew(
+    houses, patient, tmp_path, monkeypatch
+):
+    hospital, _ = houses
+    keys, fresh = behind(hospital, tmp_path)
+    store = SqlReceiverStore(hospital.engine, keys)
+    register = store._register
+
+    def later(group, now):
+        # Sealed already, and the new public half comes only now.
+        shutil.copy(fresh, keys.places.vault)
+        return register(group, now)
+
+    monkeypatch.setattr(store, "_register", later)
+    (receipt,) = store.commit([accepted(asked(houses), patient)], utcnow())
+    assert said(receipt)
+    (row,) = hospital.inbox()
+    assert boxes.key_of(row.sealed) == boxes.key_of(keys.sealer("inbox").header)
+
+
 # The sender's store.
+
+
+def test_a_fault_of_the_outbox_key_leases_nothing(houses, tmp_path):
+    hospital, laboratory = houses
+    (tid,) = laboratory.queue("hospital")
+    shutil.copytree(laboratory.keys.places.home, tmp_path / "copy")
+    keys = TenantKeys(laboratory.tenant, tmp_path / "copy")
+    (keys.places.vault / "outbox.key").chmod(0o644)
+    store = SqlSenderStore(laboratory.engine, keys, "one")
+    with pytest.raises(ConfigurationError, match="keys of the outbox do not open"):
+        store.claim("hospital", 8, utcnow())
+    row = laboratory.outbox()[tid]
+    assert (row.attempts, row.lease_owner) == (0, None)
+    (keys.places.vault / "outbox.key").chmod(0o600)
+    assert [record.tid for record in store.claim("hospital", 8, utcnow())] == [tid]
 
 
 def claimed(laboratory: House, **record: object) -> tuple[SqlSenderStore, list]:
