@@ -64,7 +64,7 @@ def build(form: str, say: Callable[[str], None], *, people: bool = True) -> Iter
         say("Waiting until both portals answer")
         move(world, plan, OUTSIDE)
         for tenant in BACKENDS:
-            wait_for(world, f"https://portal.{tenant}.example:8443/healthz")
+            wait_for(world, tenant)
         yield Built(world, plan, accounts)
     finally:
         world.stop()
@@ -89,15 +89,18 @@ def attach(file: Path) -> Built:
     return Built(World(said["pid"]), load_plan(), [Account(**a) for a in said["accounts"]])
 
 
-def wait_for(world: World, url: str) -> None:
-    """Wait until a portal answers the patient. Raises ``WorldError``."""
+def wait_for(world: World, tenant: str) -> None:
+    """Wait until a portal answers the patient. Raises ``WorldError`` with the end of its log."""
+    url = f"https://portal.{tenant}.example:8443/healthz"
     until = time.monotonic() + READY_SECONDS
     while True:
         said = world.attempt(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", url], PATIENT)
         if said.stdout == "200":
             return
         if time.monotonic() > until:
-            raise WorldError(f"{url} answers {said.stdout or said.returncode}")
+            logs = ["sh", "-c", "tail -n 5 /var/log/medportal-*.log"]
+            ends = world.attempt(logs, BACKENDS[tenant]).stdout
+            raise WorldError(f"{url} answers {said.stdout or said.returncode}\n{ends}")
         time.sleep(0.5)
 
 

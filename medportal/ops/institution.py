@@ -104,7 +104,7 @@ def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
 
 def pki_home(settings: Settings, tenant: Tenant) -> Home:
     """Return what ``medportal pki`` needs of an institution; what it does is in the audit log."""
-    places = Places(settings.home(tenant.id))
+    directory = Places(settings.home(tenant.id)).pki
 
     def note(what: str, details: Mapping[str, str]) -> None:
         action = Action.CERTIFICATE_REVOKED if what == "revoked" else Action.CERTIFICATE_ISSUED
@@ -115,7 +115,7 @@ def pki_home(settings: Settings, tenant: Tenant) -> Home:
         finally:
             database.dispose()
 
-    return Home(tenant.id, tenant.names, tenant.hostnames, places.pki, places.secrets, note)
+    return Home(tenant.id, tenant.names, tenant.hostnames, directory, settings.secrets(tenant.id), note)
 
 
 def migrate_database(tenant: Tenant) -> None:

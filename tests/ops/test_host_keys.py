@@ -14,7 +14,7 @@ from medportal.keys import Places
 from medportal.ops.hosts import HostRole, create_edge, export_host
 from medportal.ops.institution import create_keys
 from medportal.pki.errors import BadChain
-from medportal.pki.keystore import KeyStore
+from medportal.pki.layout import Layout
 from medportal.pki.profiles import Purpose
 from medportal.settings import parse_settings
 from medportal.vault.errors import VaultError
@@ -114,9 +114,9 @@ def test_the_edges_list_lasts_as_long_as_the_keys(made, tmp_path, want_present, 
     want_present(shutil.which("openssl"), "openssl is not installed")
     settings, tenant = made
     export_host(settings, tenant, HostRole.EDGE, tmp_path)
-    store = KeyStore(Places(settings.home("hospital")).edge, {})
+    held = Layout(Places(settings.home("hospital")).edge).key(Purpose.WEB).read_bytes()
     portal = tmp_path / "portal.crt"
-    portal.write_bytes(store.leaf(Purpose.WEB).certificate.public_bytes(Encoding.PEM))
+    portal.write_bytes(x509.load_pem_x509_certificate(held).public_bytes(Encoding.PEM))
     at = str(int((utcnow() + timedelta(days=days)).timestamp()))
     words = ["-crl_check", "-attime", at, "-CAfile", tmp_path / "edge-ca.crt"]
     words += ["-CRLfile", tmp_path / "edge-ca.crl", portal]
