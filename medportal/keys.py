@@ -142,7 +142,7 @@ class TenantKeys:
         """
         problems = []
         for group in self._groups:
-            alone = TenantKeys(self.tenant, self.places.home, (group,))
+            alone = TenantKeys(self.tenant, self.places.home, (group,), self.places.given)
             try:
                 alone.passphrase(group)
                 alone._open_one(group)

@@ -16,7 +16,8 @@ from deploy.topology.plan import OUTSIDE, PATIENT, Plan, load_plan
 from deploy.topology.walk import walk
 from deploy.topology.world import World, WorldError, begin
 
-READY_SECONDS = 120
+#: No claim about speed: a busy machine compiles pages for minutes.
+READY_SECONDS = 300
 #: Where a runner says which world is its own, and who can sign in: for `move`, `exec` and tests.
 RUNNING = Path(tempfile.gettempdir()) / f"medportal-topology-{os.getuid()}.json"
 BACKENDS = {"hospital": "hosb", "laboratory": "labb"}

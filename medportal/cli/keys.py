@@ -169,7 +169,9 @@ def keys_rekey(
     settings = context.settings()
     tenant = settings.tenant(name)
     database = database_of(settings, name)
-    held = TenantKeys(tenant, settings.home(tenant.id), tuple(BOXES.values()))
+    held = TenantKeys(
+        tenant, settings.home(tenant.id), tuple(BOXES.values()), settings.secrets(tenant.id)
+    )
     if finish:
         with keystore.changing(held.places.keyring):
             gone = boxes.finish(held, database, utcnow)

@@ -57,7 +57,9 @@ def portal(context: Context) -> None:
 
     settings = context.settings()
     for tenant in settings.tenants.values():
-        TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,)).require()
+        TenantKeys(
+            tenant, settings.home(tenant.id), (Group.PORTAL,), settings.secrets(tenant.id)
+        ).require()
     command = context.portal_command()
     os.execv(command[0], command)  # noqa: S606  (this program, another module)
 

@@ -96,7 +96,7 @@ def _export_edge(tenant: Tenant, places: Places, target: Path) -> list[Path]:
     The web key lies under the portal's passphrase, which opens stored records too, where it
     was made.
     """
-    keys = TenantKeys(tenant, places.home, (Group.PORTAL, Group.EDGE))
+    keys = TenantKeys(tenant, places.home, (Group.PORTAL, Group.EDGE), places.given)
     edge = KeyStore(places.edge, keys.passphrases)
     passphrase = keys.passphrase(Group.EDGE)
     files = {
