@@ -136,7 +136,7 @@ class TenantKeys:
 
     def only(self, *groups: Group) -> "TenantKeys":
         """Return the keys of the same tenant for other groups."""
-        return TenantKeys(self.tenant, self.places.home, groups)
+        return TenantKeys(self.tenant, self.places.home, groups, self.places.given)
 
     def require(self, *purposes: Purpose) -> None:
         """Open what this process works with, so that its start says what is missing.

@@ -208,6 +208,8 @@ def serve_listener(
     prefix = f"{KEY_PREFIX}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory()) as directory:
         tls = _edge_tls if behind_edge else _web_tls
+        # Looked at before the key is read: what is renewed meanwhile is noticed afterwards.
+        watch = _Watch(lambda: _key_state(settings, listener.tenant_id, behind_edge))
         options = tls(settings, listener.tenant_id, Path(directory))
         server = Granian(
             "medportal",
@@ -226,10 +228,11 @@ def serve_listener(
         loader: Callable[..., Any] = partial(
             load_application, ini, _options(global_conf), listener.tenant_id
         )
-        watch = _Watch(lambda: _key_state(settings, listener.tenant_id, behind_edge))
-        server.on_reload(lambda: tls(settings, listener.tenant_id, Path(directory)))
-        with watch:
-            server.serve(target_loader=loader, wrap_loader=False)
+        server.on_reload(lambda: _load_anew(tls, settings, listener.tenant_id, Path(directory)))
+        # Not earlier: until then the signal that the watch sends is listened to by nobody.
+        server.on_startup(watch.start)
+        server.on_shutdown(watch.stop)
+        server.serve(target_loader=loader, wrap_loader=False)
 
 
 class _Watch:
@@ -244,10 +247,12 @@ class _Watch:
         self._known = state()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> None:
+    def start(self) -> None:
+        """Begin to look; not before the server listens to SIGHUP."""
         self._thread.start()
 
-    def __exit__(self, *_raised: object) -> None:
+    def stop(self) -> None:
+        """Look no more."""
         self._stop.set()
         self._thread.join()
 
@@ -262,6 +267,16 @@ class _Watch:
             if found != self._known:
                 self._known = found
                 os.kill(os.getpid(), signal.SIGHUP)
+
+
+def _load_anew(
+    tls: Callable[[Settings, str, Path], Any], settings: Settings, tenant_id: str, directory: Path
+) -> None:
+    """Write what new workers read. What does not open is no reason to stop serving."""
+    try:
+        tls(settings, tenant_id, directory)
+    except (PkiError, ConfigurationError, OSError) as error:
+        log.error("renewed web key cannot be loaded", kind=type(error).__name__)
 
 
 def _key_state(settings: Settings, tenant_id: str, behind_edge: bool) -> object:

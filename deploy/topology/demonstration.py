@@ -16,7 +16,8 @@ from deploy.topology.plan import OUTSIDE, PATIENT, Plan, load_plan
 from deploy.topology.walk import walk
 from deploy.topology.world import World, WorldError, begin
 
-READY_SECONDS = 120
+#: No claim about speed: a busy machine compiles pages for minutes.
+READY_SECONDS = 300
 #: Where a runner says which world is its own, and who can sign in: for `move`, `exec` and tests.
 RUNNING = Path(tempfile.gettempdir()) / f"medportal-topology-{os.getuid()}.json"
 BACKENDS = {"hospital": "hosb", "laboratory": "labb"}
@@ -64,7 +65,7 @@ def build(form: str, say: Callable[[str], None], *, people: bool = True) -> Iter
         say("Waiting until both portals answer")
         move(world, plan, OUTSIDE)
         for tenant in BACKENDS:
-            wait_for(world, f"https://portal.{tenant}.example:8443/healthz")
+            wait_for(world, tenant)
         yield Built(world, plan, accounts)
     finally:
         world.stop()
@@ -89,15 +90,18 @@ def attach(file: Path) -> Built:
     return Built(World(said["pid"]), load_plan(), [Account(**a) for a in said["accounts"]])
 
 
-def wait_for(world: World, url: str) -> None:
-    """Wait until a portal answers the patient. Raises ``WorldError``."""
+def wait_for(world: World, tenant: str) -> None:
+    """Wait until a portal answers the patient. Raises ``WorldError`` with the end of its log."""
+    url = f"https://portal.{tenant}.example:8443/healthz"
     until = time.monotonic() + READY_SECONDS
     while True:
         said = world.attempt(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", url], PATIENT)
         if said.stdout == "200":
             return
         if time.monotonic() > until:
-            raise WorldError(f"{url} answers {said.stdout or said.returncode}")
+            logs = ["sh", "-c", "tail -n 5 /var/log/medportal-*.log"]
+            ends = world.attempt(logs, BACKENDS[tenant]).stdout
+            raise WorldError(f"{url} answers {said.stdout or said.returncode}\n{ends}")
         time.sleep(0.5)
 
 

@@ -5,12 +5,12 @@ not come about was refused by a rule: with the rules off, every one of them come
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deploy.topology.network import move
-from deploy.topology.plan import PATIENT, ROUTER, Plan
+from deploy.topology.plan import OUTSIDE, PATIENT, ROUTER, Plan
 from deploy.topology.world import World
 
 #: What services use, and what an intruder would like to: ssh, names, HTTP, mail, portmapper.
@@ -33,8 +33,7 @@ asyncio.run(serve(sys.argv[1], [int(p) for p in sys.argv[2:]]))
 """
 _KNOCK = """
 import asyncio, json, sys
-async def knock(target, seconds):
-    host, port = target
+async def knock(host, port, seconds):
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), seconds)
     except (OSError, TimeoutError):
@@ -42,8 +41,7 @@ async def knock(target, seconds):
     writer.close()
     return True
 async def main():
-    targets, seconds = json.load(sys.stdin)
-    print(json.dumps(await asyncio.gather(*(knock(t, seconds) for t in targets))))
+    print(json.dumps(await asyncio.gather(*(knock(*each) for each in json.load(sys.stdin)))))
 asyncio.run(main())
 """
 PYTHON = "/opt/medportal/.venv/bin/python"
@@ -56,6 +54,10 @@ class Way:
     source: str
     target: str
     port: int
+
+
+#: How long a connection may take, in seconds.
+Patience = Callable[[Way], float]
 
 
 def listen(world: World, plan: Plan) -> None:
@@ -73,44 +75,66 @@ def listen(world: World, plan: Plan) -> None:
         )
 
 
-def measure(world: World, plan: Plan, seconds: float) -> dict[Way, bool]:
+def measure(
+    world: World, plan: Plan, patience: Patience, networks: Iterable[str] | None = None
+) -> dict[Way, bool]:
     """Return which connections come about, from every host and from the patient in each network.
 
-    ``seconds`` is how long one may take.
+    ``patience`` is how many seconds each may take. ``networks`` are those to which the patient
+    goes, all unless told; its own ports are tried where it is outside.
     """
     found: dict[Way, bool] = {}
-    for network in plan.networks:
+    for network in plan.networks if networks is None else networks:
         patient = move(world, plan, network)
         source = f"{PATIENT} at {network}"
-        found |= _from(world, plan, PATIENT, source, {}, seconds)
-        if network == "remote":
-            found |= _from_all(world, plan, {source: patient}, seconds)
+        found |= _from(world, plan, PATIENT, source, {}, patience)
+        if network == OUTSIDE:
+            found |= _from_all(world, plan, {source: patient}, patience)
     return found
 
 
-def _from_all(world: World, plan: Plan, more: Mapping[str, str], seconds: float) -> dict[Way, bool]:
+def _from_all(
+    world: World, plan: Plan, more: Mapping[str, str], patience: Patience
+) -> dict[Way, bool]:
     found: dict[Way, bool] = {}
     with ThreadPoolExecutor(len(plan.firewalled)) as pool:
         hosts = plan.firewalled
-        for ways in pool.map(lambda host: _from(world, plan, host, host, more, seconds), hosts):
+        for ways in pool.map(lambda host: _from(world, plan, host, host, more, patience), hosts):
             found |= ways
     return found
 
 
-def _from(
-    world: World, plan: Plan, host: str, source: str, more: Mapping[str, str], seconds: float
-) -> dict[Way, bool]:
+def ways(plan: Plan, network: str) -> list[Way]:
+    """Return every way there is while the patient is in a network outside."""
+    source = f"{PATIENT} at {network}"
+    found = _targets(plan, PATIENT, source, {})
+    each = [Way(source, name, port) for name in found for port in PORTS]
+    for host in plan.firewalled:
+        found = _targets(plan, host, host, {source: ""})
+        each += [Way(host, name, port) for name in found for port in PORTS]
+    return each
+
+
+def _targets(plan: Plan, host: str, source: str, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the address of every other host, as a host reaches it."""
     targets = {h.name: h.address for h in plan.hosts.values() if h.name != host}
     targets |= more
     if host != ROUTER:
         here = plan.hosts[host].network if host in plan.hosts else source.rpartition(" ")[2]
         targets[ROUTER] = plan.networks[here].gateway
-    ways = [
+    return targets
+
+
+def _from(
+    world: World, plan: Plan, host: str, source: str, more: Mapping[str, str], patience: Patience
+) -> dict[Way, bool]:
+    targets = _targets(plan, host, source, more)
+    tried = [
         (Way(source, name, port), address) for name, address in targets.items() for port in PORTS
     ]
-    asked = json.dumps([[[address, way.port] for way, address in ways], seconds])
+    asked = json.dumps([[address, way.port, patience(way)] for way, address in tried])
     said = json.loads(world.run([PYTHON, "-IS", "-c", _KNOCK], host, text=asked))
-    return {way: bool(opened) for (way, _address), opened in zip(ways, said, strict=True)}
+    return {way: bool(opened) for (way, _address), opened in zip(tried, said, strict=True)}
 
 
 def render(found: Mapping[Way, bool]) -> str:

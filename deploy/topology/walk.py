@@ -1,8 +1,9 @@
 """docs/deployment.md, followed: each of its blocks is run where it says, in its order.
 
 A block that begins with ``sh HOST ...`` is run by root on these hosts, on all of them at once; one
-that begins with ``sh everywhere`` between the hosts (only ``carry`` is at home there). Others are
-for reading. The first block that fails ends the walk.
+that begins with ``sh everywhere`` between the hosts (only ``carry`` is at home there). One that
+begins with ``sh later ...`` is for another day, and run when asked for. Others are for reading. The
+first block that fails ends the walk.
 """
 
 import re
@@ -16,6 +17,7 @@ from deploy.topology.world import World
 
 DOCUMENT = ROOT / "docs" / "deployment.md"
 BETWEEN = "everywhere"
+LATER = "later"
 _BLOCK = re.compile(r"^```sh ([a-z ]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 #: The stand-ins for systemctl and scp; the checkout that is tried, not one that was installed.
@@ -28,11 +30,12 @@ umask 022
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of the document: under which heading, on which hosts, what."""
+    """One block of the document: under which heading, on which hosts, what, on another day."""
 
     heading: str
     hosts: tuple[str, ...]
     text: str
+    is_later: bool = False
 
 
 def blocks(document: Path = DOCUMENT) -> Iterator[Block]:
@@ -40,13 +43,20 @@ def blocks(document: Path = DOCUMENT) -> Iterator[Block]:
     text = document.read_text("utf-8")
     for found in _BLOCK.finditer(text):
         headings = _HEADING.findall(text[: found.start()])
-        yield Block(headings[-1], tuple(found[1].split()), found[2])
+        hosts = found[1].split()
+        is_later = hosts[0] == LATER
+        yield Block(headings[-1], tuple(hosts[is_later:]), found[2], is_later)
 
 
-def walk(world: World, say: Callable[[str], None]) -> None:
-    """Follow the document. Raises ``WorldError`` for the first block that fails."""
+def walk(world: World, say: Callable[[str], None], *, later: bool = False) -> None:
+    """Follow the document, or what it says for ``later``.
+
+    Raises ``WorldError`` for the first block that fails.
+    """
     said = ""
     for block in blocks():
+        if block.is_later != later:
+            continue
         if block.heading != said:
             said = block.heading
             say(said)

@@ -172,7 +172,9 @@ def keys_rekey(ctx: click.Context, /, name: str, yes: bool, **_options: object) 
     tenant = settings.tenant(name)
     if not yes:
         click.confirm(_rekey_prompt(ctx.params), abort=True, err=True)
-    held = TenantKeys(tenant, settings.home(tenant.id), tuple(BOXES.values()))
+    held = TenantKeys(
+        tenant, settings.home(tenant.id), tuple(BOXES.values()), settings.secrets(tenant.id)
+    )
     if ctx.params["finish"]:
         _finish_boxes(ctx, held)
     else:

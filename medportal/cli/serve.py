@@ -58,7 +58,9 @@ def portal(context: Context) -> None:
 
     settings = context.settings()
     for tenant in settings.tenants.values():
-        keys = TenantKeys(tenant, settings.home(tenant.id), PORTAL_GROUPS)
+        keys = TenantKeys(
+            tenant, settings.home(tenant.id), PORTAL_GROUPS, settings.secrets(tenant.id)
+        )
         keys.require(Purpose.RECORD, Purpose.WEB)
     command = context.portal_command()
     os.execv(command[0], command)  # noqa: S606  (this program, another module)

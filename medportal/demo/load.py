@@ -76,7 +76,7 @@ def load(
     path = settings.state / "demo" / "accounts.json"
     accounts = {_key(account): account for account in read_accounts(path)}
     for tenant in settings.tenants.values():
-        keys = TenantKeys(tenant, settings.home(tenant.id))
+        keys = TenantKeys(tenant, settings.home(tenant.id), secrets=settings.secrets(tenant.id))
         with registry.database(tenant.id).writer() as session, session.begin():
             fresh = _load_tenant(session, tenant, keys, urls[tenant.id], accounts, now)
             # Written before the commit: a password that nobody knows is worth nothing, a

@@ -5,7 +5,7 @@ going out at its source, coming in at its target and through the router between,
 disagree. :func:`verdict` asks the same rules whether a connection would pass.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -318,11 +318,13 @@ def verdict(
     at: Network | None = None,
     *,
     obeys: bool = True,
+    off: Collection[str] = (),
 ) -> Verdict:
     """Tell whether ``source`` may open ``port`` at ``target``, by the rules of all on the way.
 
     ``at`` is where a leased source is now; its first network unless told. A host's connections
     to itself go over loopback and pass. One that is taken over does not obey its own rules.
+    ``off`` names hosts without any rules: they refuse nothing and translate no address.
     """
     if source == target:
         return Verdict(True)
@@ -332,9 +334,9 @@ def verdict(
         steps = _steps(policy, source, target, home, there)
         shown = address
         for host, chain in steps:
-            if chain == "output" and not obeys:
+            if host.name in off or (chain == "output" and not obeys):
                 continue
-            if chain == "input":
+            if chain == "input" and policy.router.name not in off:
                 shown = _shown(policy, address, home, there)
             if not _accepts(policy, host, chain, protocol, port, shown, there_address, home, there):
                 return Verdict(False, host.name, chain)

@@ -150,7 +150,9 @@ def accept_partner_restore(
     """
     signed = SignedStatement.from_bytes(file.read_bytes())
     partner = signed.statement.tenant
-    trusted = TenantKeys(tenant, settings.home(tenant.id)).trusted
+    trusted = TenantKeys(
+        tenant, settings.home(tenant.id), secrets=settings.secrets(tenant.id)
+    ).trusted
     trust = CaTrust(trusted.get(partner).authorities, load_profiles().crl_limits)
     said = verify_statement(signed, tenant=partner, trust=trust)
     with database.writer() as session, session.begin():
@@ -249,13 +251,15 @@ def _require_whole(
 
 
 def _trust(settings: Settings, tenant: Tenant) -> CaTrust:
-    known = TenantKeys(tenant, settings.home(tenant.id)).keystore.authorities
+    known = TenantKeys(
+        tenant, settings.home(tenant.id), secrets=settings.secrets(tenant.id)
+    ).keystore.authorities
     return CaTrust(known, load_profiles().crl_limits)
 
 
 def _signer(settings: Settings, tenant: Tenant) -> HeadSigner:
     groups: Sequence[Group] = (Group.JOBS,)
-    keys = TenantKeys(tenant, settings.home(tenant.id), groups)
+    keys = TenantKeys(tenant, settings.home(tenant.id), groups, settings.secrets(tenant.id))
     return HeadSigner(
         tenant.id,
         classical=keys.signer(Purpose.HEAD),

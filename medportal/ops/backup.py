@@ -136,7 +136,9 @@ def _count_shut(settings: Settings, tenant: Tenant, session: Session) -> int | N
     A later keys file, from after a rotation, opens every record, and nothing that the older data
     kept under the tenant key itself. ``None`` where the keystore's passphrase is not here.
     """
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
+    keys = TenantKeys(
+        tenant, settings.home(tenant.id), (Group.PORTAL,), settings.secrets(tenant.id)
+    )
     try:
         ring = keystore.load(keys.places.keyring, keys.passphrase(Group.PORTAL))
     except (ConfigurationError, VaultError):
@@ -161,7 +163,7 @@ def _require_whole(session: Session, tenant: Tenant, trust: CaTrust, head: bytes
 
 
 def _signer(settings: Settings, tenant: Tenant) -> HeadSigner:
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.JOBS,))
+    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.JOBS,), settings.secrets(tenant.id))
     return HeadSigner(
         tenant.id,
         classical=keys.signer(Purpose.HEAD),

@@ -21,7 +21,7 @@ from medportal.pki import ca
 from medportal.pki.files import PRIVATE, PUBLIC, read_file, read_private, write_file
 from medportal.pki.keyfiles import to_pem
 from medportal.pki.keystore import KeyStore
-from medportal.pki.layout import Layout
+from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.passphrases import create_passphrases, load_passphrases, passphrase_path
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
@@ -68,6 +68,11 @@ def create_edge(
                 now=now,
             )
             made.append("portal's key" if purpose is Purpose.WEB else "edge's key")
+    if made:
+        # nginx takes no portal whose list has ended, and jobs renews the institution's list, not
+        # this one: it lasts as long as the two certificates.
+        lifetime = load_profiles()[Purpose.EDGE].lifetime
+        ca.make_crl(places.edge, ca_passphrase=passphrases[Group.CA], now=now, lifetime=lifetime)
     return made
 
 
@@ -91,7 +96,7 @@ def _export_edge(tenant: Tenant, places: Places, target: Path) -> list[Path]:
     The web key lies under the portal's passphrase, which opens stored records too, where it
     was made.
     """
-    keys = TenantKeys(tenant, places.home, (Group.PORTAL, Group.EDGE))
+    keys = TenantKeys(tenant, places.home, (Group.PORTAL, Group.EDGE), places.given)
     edge = KeyStore(places.edge, keys.passphrases)
     passphrase = keys.passphrase(Group.EDGE)
     files = {

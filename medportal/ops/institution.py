@@ -32,7 +32,7 @@ def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
 
     Raises ``ConfigurationError`` where keys are there and the passphrase that opens them is not.
     """
-    places = Places(settings.home(tenant.id))
+    places = Places(settings.home(tenant.id), settings.credentials)
     _require_passphrases(places)
     passphrases = create_passphrases(places.secrets, GROUPS)
     made = []
@@ -104,7 +104,7 @@ def renew_crl(settings: Settings, tenant: Tenant, now: datetime) -> bool:
 
 def pki_home(settings: Settings, tenant: Tenant) -> Home:
     """Return what ``medportal pki`` needs of an institution; what it does is in the audit log."""
-    places = Places(settings.home(tenant.id))
+    directory = Places(settings.home(tenant.id)).pki
 
     def note(what: str, details: Mapping[str, str]) -> None:
         action = Action.CERTIFICATE_REVOKED if what == "revoked" else Action.CERTIFICATE_ISSUED
@@ -115,7 +115,9 @@ def pki_home(settings: Settings, tenant: Tenant) -> Home:
         finally:
             database.dispose()
 
-    return Home(tenant.id, tenant.names, tenant.hostnames, places.pki, places.secrets, note)
+    return Home(
+        tenant.id, tenant.names, tenant.hostnames, directory, settings.secrets(tenant.id), note
+    )
 
 
 def migrate_database(tenant: Tenant) -> None:
@@ -129,7 +131,9 @@ def migrate_database(tenant: Tenant) -> None:
 
 def descriptor_of(settings: Settings, tenant: Tenant, now: datetime) -> bytes:
     """Return an institution's signed descriptor, for its partners."""
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.EXCHANGE, Group.PAIR))
+    keys = TenantKeys(
+        tenant, settings.home(tenant.id), (Group.EXCHANGE, Group.PAIR), settings.secrets(tenant.id)
+    )
     return export_descriptor(
         keys.signer(Purpose.EXCHANGE),
         kind=tenant.kind,

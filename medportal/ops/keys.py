@@ -69,8 +69,10 @@ class Line:
 
 def inventory(settings: Settings, tenant: Tenant, database: Database, now: datetime) -> list[Line]:
     """Return every key of an institution, by kind; raises nothing for a key that is not there."""
-    places = Places(settings.home(tenant.id))
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
+    places = Places(settings.home(tenant.id), settings.credentials)
+    keys = TenantKeys(
+        tenant, settings.home(tenant.id), (Group.PORTAL,), settings.secrets(tenant.id)
+    )
     return [
         *_tenant_keys(keys, now),
         *_patient_keys(database, now),

@@ -145,7 +145,9 @@ def change_of(
 
     Raises ``ConfigurationError`` where the passphrase file is missing.
     """
-    keys = TenantKeys(tenant, settings.home(tenant.id), (Group.PORTAL,))
+    keys = TenantKeys(
+        tenant, settings.home(tenant.id), (Group.PORTAL,), settings.secrets(tenant.id)
+    )
     passphrase = keys.passphrase(Group.PORTAL)
     return Change(
         tenant,

@@ -44,7 +44,11 @@ VISITS = (
     ("hospital", "auditor", ("/audit", "/audit/proofs")),
     ("hospital", "admin", ("/deliveries", "/people/register", "/people/find", "/approvals")),
     ("hospital", "admin", ("/people", "person", "+/roles/add", "-/suspend", "-/email")),
-    ("hospital", "admin", ("/settings", "/settings/edit", "/settings/edit?part=colours")),
+    (
+        "hospital",
+        "admin",
+        ("/settings", "/settings/edit", "/settings/edit?part=colours", "/certificates"),
+    ),
     ("laboratory", "responsible", ("/patients", "patient", "new", "/deliveries")),
 )
 

@@ -131,6 +131,18 @@ def test_a_process_that_asks_for_anothers_key_is_told_so(settings, groups, refus
             asked[name]()
 
 
+@pytest.mark.parametrize("groups", [PORTAL_GROUPS, SENDER_GROUPS, RECEIVER_GROUPS, JOBS_GROUPS])
+def test_a_start_finds_passphrases_where_the_service_manager_puts_them(settings, tmp_path, groups):
+    home = settings.home("hospital")
+    keys = TenantKeys(settings.tenant("hospital"), home, groups, tmp_path / "credentials")
+    (home / "secrets").rename(tmp_path / "credentials")
+    keys.require()
+    (tmp_path / "credentials" / f"{groups[0]}.passphrase").unlink()
+    again = TenantKeys(settings.tenant("hospital"), home, groups, tmp_path / "credentials")
+    with pytest.raises(ConfigurationError, match=f"credentials/{groups[0]}.passphrase is missing"):
+        again.require()
+
+
 # Making keys where there are some.
 
 

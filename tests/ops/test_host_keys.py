@@ -1,8 +1,12 @@
 """What each host is given: its own keys and passphrases, and nothing that opens others."""
 
+import shutil
+import subprocess
+from datetime import timedelta
+
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError
@@ -10,6 +14,8 @@ from medportal.keys import Places
 from medportal.ops.hosts import HostRole, create_edge, export_host
 from medportal.ops.institution import create_keys
 from medportal.pki.errors import BadChain
+from medportal.pki.layout import Layout
+from medportal.pki.profiles import Purpose
 from medportal.settings import parse_settings
 from medportal.vault.errors import VaultError
 from medportal.vault.keystore import load
@@ -100,6 +106,22 @@ def test_the_edges_keys_open_with_its_own_passphrase(made, tmp_path):
     portal = (settings.home("hospital") / "secrets" / "portal.passphrase").read_bytes().strip()
     with pytest.raises(ValueError, match="password"):
         load_pem_private_key(data, portal)
+
+
+@pytest.mark.parametrize(("days", "status"), [(0, 0), (30, 0), (364, 0), (366, 2)])
+def test_the_edges_list_lasts_as_long_as_the_keys(made, tmp_path, want_present, days, status):
+    """As nginx does it (``proxy_ssl_crl``): with a list that has ended, no portal is right."""
+    want_present(shutil.which("openssl"), "openssl is not installed")
+    settings, tenant = made
+    export_host(settings, tenant, HostRole.EDGE, tmp_path)
+    held = Layout(Places(settings.home("hospital")).edge).key(Purpose.WEB).read_bytes()
+    portal = tmp_path / "portal.crt"
+    portal.write_bytes(x509.load_pem_x509_certificate(held).public_bytes(Encoding.PEM))
+    at = str(int((utcnow() + timedelta(days=days)).timestamp()))
+    words = ["-crl_check", "-attime", at, "-CAfile", tmp_path / "edge-ca.crt"]
+    words += ["-CRLfile", tmp_path / "edge-ca.crl", portal]
+    done = subprocess.run(["openssl", "verify", *words], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
 
 
 def test_nothing_is_exported_into_a_directory_in_use(made, tmp_path):

@@ -9,13 +9,16 @@ import pytest
 from e2e_helpers import activate, fresh_number, register, sign_in
 from playwright.sync_api import expect
 
+from deploy.topology.demonstration import wait_for
 from deploy.topology.network import move
-from deploy.topology.plan import ROUTER
+from deploy.topology.plan import PATIENT, ROUTER
+from deploy.topology.walk import walk
 
 pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(600)]
 HOSPITAL = "https://portal.hospital.example:8443"
 #: Chromium tells its connections of a new address after a pause of its own.
 SETTLE_SECONDS = 3
+SYSTEMCTL = ("/opt/medportal/deploy/topology/bin/systemctl",)
 LABORATORY = "https://portal.laboratory.example:8443"
 
 
@@ -244,3 +247,44 @@ def test_nothing_of_it_is_in_the_machines_own_network(seven):
     assert "mp-" not in names
     assert ROUTER not in Path("/etc/passwd").read_text()
     assert "medportal" not in Path("/etc/passwd").read_text()
+
+
+def served(world) -> str:
+    """Return the serial number of the certificate that the patient is shown."""
+    ask = "openssl s_client -connect portal.hospital.example:8443 -servername"
+    return world.script(
+        f"{ask} portal.hospital.example </dev/null 2>/dev/null | openssl x509 -noout -serial",
+        PATIENT,
+    ).strip()
+
+
+def channel(world) -> str:
+    """Return the serial number that labb sees at the receiver, which asks for a certificate."""
+    ask = "openssl s_client -connect hosbs.hospital.example:4000 </dev/null 2>/dev/null || true"
+    return world.script(f"({ask}) | openssl x509 -noout -serial", "labb").strip()
+
+
+def list_number(world, host: str, path: str) -> int:
+    said = world.script(f"openssl crl -inform DER -in {path} -noout -crlnumber", host)
+    return int(said.rpartition("=")[2], 16)
+
+
+# The last: from here on the hospital's authority is not at hand.
+def test_the_authority_kept_elsewhere_as_the_document_says(seven):
+    world = seven.world
+    move(world, seven.plan, "remote")
+    own = "/var/lib/medportal-receiver/hospital/pki/ca.crl"
+    sent = "/var/lib/medportal-sender/laboratory/pki/ca.crl"
+    portal, exchange, number = served(world), channel(world), list_number(world, "hosbs", own)
+    walk(world, print, later=True)
+    wait_for(world, "hospital")
+    assert served(world) != portal
+    assert channel(world) != exchange
+    assert list_number(world, "hosbs", own) > number
+    made = "/var/lib/medportal/laboratory/pki/ca.crl"
+    assert list_number(world, "labb", sent) == list_number(world, "labb", made)
+    # Nothing that could certify is left, and what runs goes on without it.
+    kept = "find /etc /root /var/lib /run -xdev -name ca.key -o -name ca.passphrase"
+    assert set(world.script(kept, "hosb").split()) == {"/var/lib/medportal/hospital/edge/ca.key"}
+    for unit in ("medportal-portal", "medportal-jobs"):
+        assert world.attempt([*SYSTEMCTL, "is-active", unit], "hosb").returncode == 0

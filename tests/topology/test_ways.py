@@ -4,19 +4,24 @@ A network of its own, without the program: a listener stands on every port of ev
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.topology import matrix, rules
-from deploy.topology.matrix import Way
+from deploy.topology.matrix import Patience, Way
 from deploy.topology.network import lay, move
-from deploy.topology.plan import PATIENT, Plan, load_plan
+from deploy.topology.plan import OUTSIDE, PATIENT, Plan, load_plan
 from deploy.topology.world import World, begin
+from medportal.firewall.loader import load
+from medportal.firewall.rules import verdict
 
 pytestmark = [pytest.mark.root]
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "topology.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "topology.md"
+#: The patient in a network of an institution.
+INSIDE = ("patient at hospital", "patient at laboratory")
 #: What the policy says, by hand: the one list that is not derived from it.
 OPEN = {
     *(
@@ -31,6 +36,12 @@ OPEN = {
 }
 #: How long a connection may take that must not come about, and one that must, in seconds.
 REFUSED, OPENED = 2, 20
+POLICY = load(ROOT / "firewall" / "policy.toml")
+
+
+def waiting_for(ways: Collection[Way]) -> Patience:
+    """Be patient with what has to open: a busy machine refuses nothing."""
+    return lambda way: OPENED if way in ways else REFUSED
 
 
 @pytest.fixture(scope="module", params=["nft", "ufw"])
@@ -52,18 +63,55 @@ def opened(found: dict[Way, bool]) -> set[Way]:
 
 def test_every_way_is_as_the_policy_says_and_it_is_the_rules_that_refuse(network):
     world, plan, form = network
-    loaded = matrix.measure(world, plan, REFUSED)
+    loaded = matrix.measure(world, plan, waiting_for(OPEN))
     assert len(loaded) == 540
     assert opened(loaded) == OPEN
     # The control: without rules every one of them opens.
     for host in plan.firewalled:
         rules.off(world, host, form)
-    assert opened(matrix.measure(world, plan, OPENED)) == set(loaded)
+    assert opened(matrix.measure(world, plan, waiting_for(loaded))) == set(loaded)
     for host in plan.firewalled:
         rules.on(world, host, form)
-    assert opened(matrix.measure(world, plan, REFUSED)) == OPEN
+    assert opened(matrix.measure(world, plan, waiting_for(OPEN), [OUTSIDE])) == opened(
+        {way: is_open for way, is_open in loaded.items() if way.source not in INSIDE}
+    )
     # The document shows what was measured.
     assert matrix.render(loaded) in DOCUMENT.read_text("utf-8")
+
+
+def granted(way: Way, off: Collection[str]) -> bool:
+    """Whether the policy lets a way pass while some hosts have no rules."""
+    name, _, at = way.source.partition(" at ")
+    target, _, _at = way.target.partition(" at ")
+    return verdict(
+        POLICY,
+        POLICY.hosts[name],
+        POLICY.hosts[target],
+        "tcp",
+        way.port,
+        POLICY.networks[at] if at else None,
+        off=off,
+    ).passes
+
+
+@pytest.mark.parametrize(
+    ("network", "host"), [("nft", host) for host in load_plan().firewalled], indirect=["network"]
+)
+def test_a_host_without_its_rules_gains_what_the_others_grant_and_no_more(network, host):
+    """The control for each host: what its own rules refuse, and what others refuse for it."""
+    world, plan, form = network
+    ways = matrix.ways(plan, OUTSIDE)
+    # The patient's machine has no rules of ours.
+    wanted = {way for way in ways if granted(way, (host, PATIENT))}
+    assert wanted > {way for way in OPEN if way in ways}
+    assert wanted < set(ways)
+    rules.off(world, host, form)
+    try:
+        found = matrix.measure(world, plan, waiting_for(wanted), [OUTSIDE])
+    finally:
+        rules.on(world, host, form)
+    assert set(found) == set(ways)
+    assert opened(found) == wanted
 
 
 def test_from_outside_a_scanner_sees_the_portals_only(network):

@@ -67,3 +67,5 @@ def test_every_block_of_the_document_names_hosts_that_there_are():
     assert len(found) > 10
     assert {host for block in found for host in block.hosts} == known
     assert PATIENT not in known
+    # What is for another day comes after what is for the first.
+    assert [block.is_later for block in found] == sorted(block.is_later for block in found)
