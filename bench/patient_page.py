@@ -291,8 +291,8 @@ def asked(port: int, cookie: str, paths: list[str], directory: Path) -> dict[str
         raise SystemExit(f"pages were refused:\n{said}")
     return {
         "per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]),
-        "p50": _milliseconds(re.search(r"50%\s+(\S+)", said)[1]),
-        "p99": _milliseconds(re.search(r"99%\s+(\S+)", said)[1]),
+        "p50": _milliseconds(re.search(r"(?m)^ +50% +(\S+)", said)[1]),
+        "p99": _milliseconds(re.search(r"(?m)^ +99% +(\S+)", said)[1]),
     }
 
 
