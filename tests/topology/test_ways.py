@@ -5,6 +5,7 @@ A network of its own, without the program: a listener stands on every port of ev
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from deploy.topology.network import lay, move
 from deploy.topology.plan import OUTSIDE, PATIENT, Plan, load_plan
 from deploy.topology.world import World, begin
 from medportal.firewall.loader import load
+from medportal.firewall.policy import Host
 from medportal.firewall.rules import verdict
 
 pytestmark = [pytest.mark.root]
@@ -79,24 +81,21 @@ def test_every_way_is_as_the_policy_says_and_it_is_the_rules_that_refuse(network
     assert matrix.render(loaded) in DOCUMENT.read_text("utf-8")
 
 
+def party(said: str) -> Host:
+    """Return the policy's host that a way names; the patient's is where the way says."""
+    name, _, at = said.partition(" at ")
+    host = POLICY.hosts[name]
+    return replace(host, networks=(POLICY.networks[at],)) if at else host
+
+
 def granted(way: Way, off: Collection[str]) -> bool:
     """Whether the policy lets a way pass while some hosts have no rules."""
-    name, _, at = way.source.partition(" at ")
-    target, _, _at = way.target.partition(" at ")
-    return verdict(
-        POLICY,
-        POLICY.hosts[name],
-        POLICY.hosts[target],
-        "tcp",
-        way.port,
-        POLICY.networks[at] if at else None,
-        off=off,
-    ).passes
+    source, target = party(way.source), party(way.target)
+    return verdict(POLICY, source, target, "tcp", way.port, off=off).passes
 
 
-@pytest.mark.parametrize(
-    ("network", "host"), [("nft", host) for host in load_plan().firewalled], indirect=["network"]
-)
+@pytest.mark.parametrize("network", ["nft"], indirect=True)
+@pytest.mark.parametrize("host", load_plan().firewalled)
 def test_a_host_without_its_rules_gains_what_the_others_grant_and_no_more(network, host):
     """The control for each host: what its own rules refuse, and what others refuse for it."""
     world, plan, form = network
