@@ -36,6 +36,7 @@ ADMINISTRATION = (
     "/settings",
     "/settings/edit",
     "/patients/{patient}/code",
+    "/certificates",
 )
 CARE = (
     "/wards",
@@ -93,27 +94,27 @@ LABORATORY = {
     "responsible":         "+    +    +    +    -    +    +    +    -    +",
     "patient":             "-    -    -    +    -    -    +    -    -    +",
 }  # fmt: skip
-#                          people reg person approvals settings edit patient's code
+#                          people reg person approvals settings edit patient's code certificates
 HOSPITAL_ADMINISTRATION = {
-    "admin":               "+    +    +    +    +    +    -",
-    "privacy_officer":     "-    -    -    +    -    -    -",
-    "auditor":             "-    -    -    -    -    -    -",
-    "doctor":              "-    -    -    -    -    -    -",
-    "other_doctor":        "-    -    -    -    -    -    -",
-    "nurse":               "-    -    -    -    -    -    -",
-    "ward_clerk":          "-    -    -    -    -    -    +",
-    "porter":              "-    -    -    -    -    -    -",
-    "volunteer":           "-    -    -    -    -    -    -",
-    "patient_assistant":   "-    -    -    -    -    -    -",
-    "clinical_assistant":  "-    -    -    -    -    -    -",
-    "patient":             "-    -    -    -    -    -    -",
+    "admin":               "+    +    +    +    +    +    -    +",
+    "privacy_officer":     "-    -    -    +    -    -    -    -",
+    "auditor":             "-    -    -    -    -    -    -    -",
+    "doctor":              "-    -    -    -    -    -    -    -",
+    "other_doctor":        "-    -    -    -    -    -    -    -",
+    "nurse":               "-    -    -    -    -    -    -    -",
+    "ward_clerk":          "-    -    -    -    -    -    +    -",
+    "porter":              "-    -    -    -    -    -    -    -",
+    "volunteer":           "-    -    -    -    -    -    -    -",
+    "patient_assistant":   "-    -    -    -    -    -    -    -",
+    "clinical_assistant":  "-    -    -    -    -    -    -    -",
+    "patient":             "-    -    -    -    -    -    -    -",
 }  # fmt: skip
 LABORATORY_ADMINISTRATION = {
-    "admin":               "+    +    +    +    +    +    -",
-    "privacy_officer":     "-    -    -    +    -    -    -",
-    "auditor":             "-    -    -    -    -    -    -",
-    "responsible":         "-    -    -    -    -    -    +",
-    "patient":             "-    -    -    -    -    -    -",
+    "admin":               "+    +    +    +    +    +    -    +",
+    "privacy_officer":     "-    -    -    +    -    -    -    -",
+    "auditor":             "-    -    -    -    -    -    -    -",
+    "responsible":         "-    -    -    -    -    -    +    -",
+    "patient":             "-    -    -    -    -    -    -    -",
 }  # fmt: skip
 #                          wards admission support details representatives glass
 HOSPITAL_CARE = {
@@ -199,6 +200,7 @@ PUBLIC = {
     "help",
     "privacy",
     "accessibility",
+    "authority-file",
 }
 CASES = [
     (tenant, role, pages, row)
