@@ -239,7 +239,7 @@ def test_a_held_item_is_filed_only_after_a_person_said_whose_it_is(
         inbox.approve(session, mine.sender, mine.tid, patient)
         inbox.decline(session, nobodys.sender, nobodys.tid, clock.now)
     with begin.begin() as session:
-        assert inbox.awaiting_counts(session) == {Awaiting.INTAKE: 1}
+        assert inbox.awaiting_counts(session) == {Awaiting.INTAKE: 1, Awaiting.UNDOING: 1}
         (item,) = inbox.pending(session, clock.now)
         assert (item.tid, item.patient_id) == (mine.tid, patient)
 
