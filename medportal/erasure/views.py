@@ -42,6 +42,7 @@ from medportal.web.errors import error_page
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _
+from medportal.web.limits import posted_text
 
 PAGE = service.PAGE
 STATES = {
@@ -274,7 +275,7 @@ def _shown(request: Request) -> Shown:
 
 
 def _decided(request: Request, shown: Shown, form: Form) -> HTTPSeeOther | None:
-    me, is_refusal = request.identity.person_id, request.POST.get("deed") == "refuse"
+    me, is_refusal = request.identity.person_id, posted_text(request, "deed") == "refuse"
     if not is_refusal and form.validate(request.POST.items()) is None:
         return None
     try:

@@ -31,6 +31,7 @@ from medportal.records.views.subjects import scheme_of
 from medportal.web.flash import flash
 from medportal.web.forms import Form, make_form
 from medportal.web.i18n import _, translate
+from medportal.web.limits import posted_text
 
 Page = dict[str, Any]
 #: What the version says that takes the record back; typed words could name the other person.
@@ -156,7 +157,7 @@ def _confirmed(
     context: RecordContext, request: Request, entry: store.IndexEntry, page: Page
 ) -> Any:
     form = _confirm_form(request, "", entry.version, page["place"])
-    right = request.POST.get("right", "")
+    right = posted_text(request, "right")
     target = _other(context, right) if isinstance(right, str) and is_id(right) else None
     if target is None:
         raise HTTPNotFound()
@@ -211,7 +212,7 @@ def _made_already(context: RecordContext, request: Request) -> HTTPSeeOther | No
 
     Of somebody for whom one enters no records, nothing is looked for.
     """
-    ids = [request.POST.get(name, "") for name in ("right", RECORD_ID)]
+    ids = [posted_text(request, name) for name in ("right", RECORD_ID)]
     if not all(isinstance(each, str) and is_id(each) for each in ids):
         return None
     right, record_id = ids

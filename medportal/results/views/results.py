@@ -23,6 +23,7 @@ from medportal.results.service import PAGE, Waiting
 from medportal.results.words import STATUS_WORDS
 from medportal.web.flash import flash
 from medportal.web.i18n import _
+from medportal.web.limits import posted_text
 
 
 @view_config(
@@ -104,7 +105,7 @@ def acknowledge(context: RecordContext, request: Request) -> HTTPSeeOther:
     if one is None:
         raise HTTPNotFound()
     here = request.route_path("record", patient=context.patient_id, record=context.record_id)
-    if request.POST.get("version") != str(one.version):
+    if posted_text(request, "version") != str(one.version):
         _audit_noted(context, request, one, Outcome.DENIED, [Reason.CHANGED_MEANWHILE])
         words = _("This record has changed since you opened it. Read what it says now first.")
         flash(request, words, "warn")
