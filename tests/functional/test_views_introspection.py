@@ -200,4 +200,4 @@ def test_no_number_and_no_name_of_anybody_stands_in_an_address():
         for placeholder in re.findall(r"{(\w+)}", route)
     }
     assert not {"number", "email", "q"} & set(placeholders)
-    assert placeholders["name"] == {"static", "theme"}
+    assert placeholders["name"] == {"static", "theme", "authority-file"}
