@@ -15,7 +15,7 @@ TO ?= remote
 # Two workers; the tests of a file stay together, so that they share what they set up.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
@@ -52,6 +52,10 @@ bench: $(VENV)/.installed-dev
 # The seven hosts in network namespaces, until Ctrl-C (root, Linux; docs/topology.md).
 topology: $(VENV)/.installed-dev
 	@exec $(BIN)/python -m deploy.topology up --rules $(RULES)
+
+# The tests that build them anew: some minutes, not part of `make test`.
+topology-test: $(VENV)/.installed-dev
+	@MEDPORTAL_SEVEN_HOSTS=1 $(BIN)/python -m pytest -v tests/topology/test_seven_hosts.py
 
 topology-move: $(VENV)/.installed-dev
 	@$(BIN)/python -m deploy.topology move $(TO)
