@@ -55,7 +55,7 @@ topology: $(VENV)/.installed-dev
 
 # The tests that build them anew: some minutes, not part of `make test`.
 topology-test: $(VENV)/.installed-dev
-	@MEDPORTAL_SEVEN_HOSTS=1 $(BIN)/python -m pytest -v tests/topology/test_seven_hosts.py
+	@MEDPORTAL_SEVEN_HOSTS=1 $(BIN)/python -m pytest -v tests/topology
 
 topology-move: $(VENV)/.installed-dev
 	@$(BIN)/python -m deploy.topology move $(TO)

@@ -17,7 +17,7 @@ from deploy.topology.plan import PATIENT  # noqa: E402
 
 #: Building the hosts takes minutes: `make topology-test` asks for it, `make test` does not.
 if not {"MEDPORTAL_SEVEN_HOSTS", "MEDPORTAL_TOPOLOGY"} & set(os.environ):
-    collect_ignore = ["test_seven_hosts.py"]
+    collect_ignore = ["test_seven_hosts.py", "test_ways.py", "test_world.py"]
 PROGRAMS = ("ip", "nft", "nginx", "dnsmasq", "udhcpc", "nmap", "curl", "unshare", "nsenter")
 PROGRAMS += ("setpriv", "systemd-sysusers", "pg_createcluster", "certutil", "chromium", "openssl")
 
