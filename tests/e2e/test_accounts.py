@@ -102,7 +102,7 @@ def test_a_doctor_from_registration_to_suspension(demonstration, new_page, shots
     send(doctor, code=code, new=PASSWORD)
     doctor.wait_for_url(f"{url}/sign-in")
     send(doctor, number=number, password=PASSWORD)
-    doctor.wait_for_url(f"{url}/patients")
+    doctor.wait_for_url(f"{url}/results")
 
     # A second proof: the key by hand, a code, the codes for the day without the phone.
     doctor.goto(f"{url}/account/second-factor/app")

@@ -61,7 +61,7 @@ def test_a_result_entered_at_the_laboratory_is_read_at_the_hospital(demonstratio
     patient.get_by_role("button", name="Sign in").click()
     expect(patient.get_by_role("heading", level=1)).to_have_text("My record")
     patient.screenshot(path=shots / "07-patient-home.png", full_page=True)
-    patient.get_by_role("link", name=re.compile("Laboratory results")).click()
+    patient.get_by_role("link", name=re.compile("^Laboratory results")).click()
     expect(patient.locator("main")).to_contain_text("37.2")
     expect(patient.locator("#signature")).to_contain_text("The signature is right.")
     expect(patient.locator("#signature")).to_contain_text("Meridian Laboratory")
