@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from medportal.exports.attached import bundle_in
 from medportal.exports.errors import UnreadableFile
 from medportal.exports.verify import Authority, Finding, ListFinding, Report, Verdict, verify
+from medportal.pki.errors import CrlInvalid
 from medportal.pki.keyfiles import certificates_from_pem
 from medportal.pki.verify import institution_of, issued_list, verify_crl_origin
 from medportal.records.content import BloodPressure, Coded, Observation
@@ -91,6 +92,9 @@ def _authorities(path: Path) -> list[Authority]:
 
 def _with_list(trusted: list[Authority], path: Path) -> list[Authority]:
     der = _list_der(path)
+    if not any(issued_list(der, one.certificate) for one in trusted):
+        # Who gives a list means it to count: one that would count for nothing is refused.
+        raise CrlInvalid(f"{path} is no revocation list of the authorities that were given")
     found = []
     for one in trusted:
         if issued_list(der, one.certificate):

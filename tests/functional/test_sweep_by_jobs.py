@@ -59,8 +59,8 @@ def test_a_sweep_that_ends_between_two_batches_is_in_the_log(
     assert (swept.set_aside, after is None) == (3, False)
     # Whatever happens to the process now.
     with portal.session(HOSPITAL) as session:
-        newest = select(AuditEvent.body).where(AuditEvent.action == "documents-swept")
-        body = session.scalars(newest.order_by(AuditEvent.at.desc())).first()
-    assert body is not None
-    event = Event.from_bytes(body)
-    assert (event.actor, event.details["set_aside"]) == ("process:jobs", 3)
+        bodies = session.scalars(
+            select(AuditEvent.body).where(AuditEvent.action == "documents-swept")
+        )
+        told = [Event.from_bytes(body) for body in bodies]
+    assert ("process:jobs", 3) in [(one.actor, one.details["set_aside"]) for one in told]
