@@ -26,4 +26,5 @@ def test_nothing_is_compiled_in_a_request(portal, monkeypatch):
     )
     browser = replace(portal, app=app).browser()
     assert "passkey" in browser.get("/sign-in").text
+    app.registry["tenants"].dispose()
     assert not compiled
