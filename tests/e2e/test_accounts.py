@@ -121,12 +121,12 @@ def test_a_doctor_from_registration_to_suspension(demonstration, new_page, shots
     send(phone, code="000000")
     expect(phone.locator(".error-summary")).to_be_visible()
     send(phone, code=app.show())
-    phone.wait_for_url(f"{url}/patients")
+    phone.wait_for_url(f"{url}/results")
     phone.context.clear_cookies()
     phone.goto(f"{url}/sign-in")
     send(phone, number=number, password=PASSWORD)
     send(phone, code=recovery[0])
-    phone.wait_for_url(f"{url}/patients")
+    phone.wait_for_url(f"{url}/results")
 
     # The devices; one of them is signed out from here.
     doctor.goto(f"{url}/account/sessions")
