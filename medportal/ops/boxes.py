@@ -148,9 +148,9 @@ def fingerprint_of(keys: TenantKeys, box: str) -> str:
 
 
 def _renew(work: _Work, run: str, say: Callable[[int], None], *, is_fresh: bool) -> Renewed:
-    is_new = False
+    is_new, directory = False, work.directory
     try:
-        passphrase, directory = work.passphrase, work.directory
+        passphrase = work.passphrase
         kept = boxes.was_renewed(directory, work.box, passphrase, run)
         if is_fresh or not kept or _is_destroyed(work):
             boxes.renew(
@@ -163,9 +163,25 @@ def _renew(work: _Work, run: str, say: Callable[[int], None], *, is_fresh: bool)
             is_new = True
         made = reseal(work, say)
     except (ConfigurationError, PkiError, VaultError, OSError) as error:
-        return Renewed(work.box, is_new, problem=_in_words(error))
+        problem = _in_words(error)
+        if not is_new:
+            problem += _let_be_due(work)
+        return Renewed(work.box, is_new, problem=problem)
     work.note("renewed" if is_new else "sealed-anew", items=made.items, shut=len(made.shut))
     return replace(made, is_new=is_new)
+
+
+def _let_be_due(work: _Work) -> str:
+    """Let the next run renew a box that this one could not, also if an earlier one had.
+
+    Otherwise ``--boxes`` would take the pair of an earlier run, not finished, for that of this
+    one. Returns what to add to the words for the operator where that cannot be noted.
+    """
+    try:
+        boxes.forget_run(work.directory, work.box)
+    except OSError as error:
+        return f" ({_in_words(error)}: use --fresh then)"
+    return ""
 
 
 def _is_destroyed(work: _Work) -> bool:

@@ -206,6 +206,14 @@ def was_renewed(directory: Path, name: str, passphrase: bytes, run: str = "") ->
     return in_run == run if run else bool(retired(directory, name))
 
 
+def forget_run(directory: Path, name: str) -> None:
+    """Let the pair of now count as made in no run, so that the next run makes another.
+
+    Raises ``OSError`` where the directory is another user's.
+    """
+    (directory / f"{name}.run").unlink(missing_ok=True)
+
+
 def renew(
     directory: Path,
     name: str,
