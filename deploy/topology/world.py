@@ -73,7 +73,7 @@ for part in {parts}; do
 done
 mkdir /opt/medportal/.venv
 mount --bind /mnt/venv /opt/medportal/.venv
-for place in /run /var/lib /var/log; do mount -t tmpfs -o mode=0755 none $place; done
+for place in /run /media /var/lib /var/log; do mount -t tmpfs -o mode=0755 none $place; done
 for place in /tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $place; done
 mkdir -p /var/lib/misc /run/mp-units /run/credentials
 install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql /run/postgresql

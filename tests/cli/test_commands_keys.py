@@ -257,9 +257,8 @@ def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
     # What was carried already is not replaced again.
     assert boxes["inbox_fingerprint"] == row["inbox_fingerprint"]
     assert boxes["outbox_fingerprint"] != row["outbox_fingerprint"]
-    older = {
-        box: len(list((commands.home / "vault").glob(f"{box}-*.key"))) for box in ("inbox", "outbox")
-    }
+    vault = commands.home / "vault"
+    older = {box: len(list(vault.glob(f"{box}-*.key"))) for box in ("inbox", "outbox")}
     assert min(older.values()) >= 2
     (gone,) = commands.rows(*words, "--finish")
     assert {box: gone[box] for box in older} == older

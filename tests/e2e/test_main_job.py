@@ -86,7 +86,7 @@ def test_a_result_entered_at_the_laboratory_is_read_at_the_hospital(demonstratio
     doctor.get_by_role("link", name="New record").click()
     doctor.get_by_label("Height").fill("163")
     doctor.get_by_label("Weight").fill("61,5")
-    doctor.get_by_label("Diagnosis").fill(MARKER)
+    doctor.get_by_role("textbox", name="Diagnosis", exact=True).fill(MARKER)
     doctor.screenshot(path=shots / "11-doctor-entry.png", full_page=True)
     doctor.get_by_role("button", name="Sign and save").click()
     expect(doctor.locator("main")).to_contain_text(MARKER)
