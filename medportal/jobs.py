@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
@@ -25,7 +26,7 @@ from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
-from medportal.delivery import blocks, outbox
+from medportal.delivery import blocks, lists, outbox
 from medportal.delivery.held import has_untold
 from medportal.delivery.inbox import drop_declined, has_pending
 from medportal.erasure import service as erasures
@@ -334,6 +335,7 @@ class Jobs:
         if renew_crl(self._settings, self._tenant, now):
             log.info("revocation list renewed", tenant=self._tenant.id)
         directory = self._keys.places.pki
+        self._post_lists(directory, now)
         due = certificates.warning_due(directory, now)
         if due is not None:
             log.warning(
@@ -346,6 +348,13 @@ class Jobs:
                 certificates.warn_admins(session, self._tenant, due, now)
             certificates.remember_warning(directory, due)
         return False
+
+    def _post_lists(self, directory: Path, now: datetime) -> None:
+        with self._database.reader() as session:
+            if not lists.unposted(session, directory):
+                return
+        with self._database.writer() as session, session.begin():
+            lists.post(session, directory, now)
 
     def _housekeeping(self, now: datetime) -> bool:
         with self._database.writer() as session, session.begin():

@@ -4,6 +4,7 @@ from medportal.access import models as access
 from medportal.admin import models as admin
 from medportal.audit import models as audit
 from medportal.db import Base
+from medportal.delivery import lists as delivery_lists
 from medportal.delivery import models as delivery
 from medportal.erasure import models as erasure
 from medportal.identity import models as identity
@@ -21,6 +22,7 @@ __all__ = [
     "admin",
     "audit",
     "delivery",
+    "delivery_lists",
     "erasure",
     "identity",
     "mail",

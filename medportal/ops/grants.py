@@ -71,6 +71,7 @@ _SENDER = {
     "partner_mark": CHANGE,
     "recalled_receipt": ADD,
     "partner_block": READ,
+    "revocation_list": READ,
 }
 _RECEIVER = {
     **_AUDIT,
@@ -81,6 +82,7 @@ _RECEIVER = {
     "partner_block": READ,
     "block_changes": READ,
     "box_key": READ,
+    "revocation_list": READ,
 }
 #: Tables by the beginning of their names that a process reads besides.
 _ALSO = {ProcessRole.RECEIVER: ("partner_index",)}

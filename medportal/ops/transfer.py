@@ -6,6 +6,7 @@ import structlog
 
 from medportal.core.errors import ConfigurationError
 from medportal.keys import TenantKeys
+from medportal.ops.lists import keeping_lists
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings
 from medportal.tenancy.registry import Database
@@ -23,7 +24,9 @@ def send(settings: Settings, tenant: Tenant) -> None:
     """Drain an institution's outbox until SIGTERM."""
     database = Database(tenant)
     try:
-        run_sender(_keys(settings, tenant, SENDER_GROUPS), database.engine)
+        keys = _keys(settings, tenant, SENDER_GROUPS)
+        with keeping_lists(database, keys.places.pki):
+            run_sender(keys, database.engine)
     finally:
         database.dispose()
 
@@ -37,11 +40,9 @@ def receive(settings: Settings, tenant: Tenant) -> None:
         raise ConfigurationError(f"{tenant.id}.toml: exchange.listen: say where to listen")
     database = Database(tenant)
     try:
-        run_receiver(
-            _keys(settings, tenant, RECEIVER_GROUPS, Purpose.RECEIPT),
-            database.engine,
-            listening=_listening,
-        )
+        keys = _keys(settings, tenant, RECEIVER_GROUPS, Purpose.RECEIPT)
+        with keeping_lists(database, keys.places.pki):
+            run_receiver(keys, database.engine, listening=_listening)
     except OSError as error:
         raise ConfigurationError(
             f"{tenant.id}.toml: exchange.listen: {tenant.exchange.listen} cannot be listened on"
