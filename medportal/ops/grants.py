@@ -71,6 +71,7 @@ _SENDER = {
     "partner_mark": CHANGE,
     "recalled_receipt": ADD,
     "partner_block": READ,
+    "partner_hold": READ,
 }
 _RECEIVER = {
     **_AUDIT,
