@@ -127,9 +127,7 @@ def _sent_since(session: Session, since: datetime, until: datetime) -> bool:
     return any(
         session.scalar(
             select(Outbox.tid)
-            .where(
-                Outbox.state == state, Outbox.settled_at >= since, Outbox.settled_at < until
-            )
+            .where(Outbox.state == state, Outbox.settled_at >= since, Outbox.settled_at < until)
             .limit(1)
         )
         is not None
@@ -153,9 +151,7 @@ def _count_sent(session: Session, now: datetime) -> bool:
     return begin < target
 
 
-def _windows(
-    begin: datetime, target: datetime, limit: int
-) -> Iterable[tuple[datetime, datetime]]:
+def _windows(begin: datetime, target: datetime, limit: int) -> Iterable[tuple[datetime, datetime]]:
     """Yield at most ``limit`` spans from ``begin`` to ``target``, none over the end of an hour."""
     for _place in range(limit):
         if begin >= target:
@@ -168,9 +164,7 @@ def _windows(
 def _sent(start: datetime, end: datetime) -> Select[str, str, int]:
     return (
         select(Outbox.partner, Outbox.state, func.count())
-        .where(
-            Outbox.state.in_(_SETTLED), Outbox.settled_at >= start, Outbox.settled_at < end
-        )
+        .where(Outbox.state.in_(_SETTLED), Outbox.settled_at >= start, Outbox.settled_at < end)
         .group_by(Outbox.partner, Outbox.state)
     )
 
@@ -220,14 +214,12 @@ def _end_of(code: str) -> End:
 def _add(session: Session, found: dict[_Key, int]) -> None:
     """Add counts to the rows of their hours, and to those of all partners together."""
     sums: Counter[_Key] = Counter(found)
-    for (_partner, *rest), number in found.items():
-        sums[(EVERYBODY, *rest)] += number
+    for (_partner, hour, direction, end), number in found.items():
+        sums[EVERYBODY, hour, direction, end] += number
     for (partner, hour, direction, end), number in sorted(sums.items()):
         session.execute(
             insert_or(session, TrafficHour)
-            .values(
-                partner=partner, hour=hour, direction=direction, outcome=end, count=number
-            )
+            .values(partner=partner, hour=hour, direction=direction, outcome=end, count=number)
             .on_conflict_do_update(
                 index_elements=["partner", "hour", "direction", "outcome"],
                 set_={"count": TrafficHour.count + number},
@@ -254,9 +246,7 @@ def _mark(
 # Looking
 
 
-def traffic(
-    session: Session, since: datetime, now: datetime, partner: str = EVERYBODY
-) -> Traffic:
+def traffic(session: Session, since: datetime, now: datetime, partner: str = EVERYBODY) -> Traffic:
     """Return what was carried since the hour of ``since``, with one partner or with all."""
     counted = session.execute(
         select(TrafficHour.hour, TrafficHour.direction, TrafficHour.outcome, TrafficHour.count)
@@ -278,9 +268,7 @@ def traffic(
 _Sum = tuple[datetime, Direction, End]
 
 
-def _sent_lately(
-    session: Session, mark: datetime, now: datetime, partner: str
-) -> dict[_Sum, int]:
+def _sent_lately(session: Session, mark: datetime, now: datetime, partner: str) -> dict[_Sum, int]:
     """Count what was sent since the mark: the minutes that the jobs leave to be settled."""
     found: Counter[_Sum] = Counter()
     after = now + timedelta(microseconds=1)
@@ -311,4 +299,3 @@ def _received_lately(session: Session, now: datetime, partner: str) -> dict[_Sum
         began: datetime = current if is_current else current - HOUR
         found[(began, Direction.RECEIVED, _end_of(outcome))] += number
     return found
-

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.delivery.models import Inbox, Outbox, PartnerMark, ReceiptCounter
 from medportal.delivery.states import DeliveryReason, DeliveryState
@@ -120,7 +120,7 @@ def _transfers(
     now: datetime,
     limit: int,
     conditions: tuple[ColumnElement[bool], ...],
-    order: ColumnElement[datetime],
+    order: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
     after: tuple[datetime, str] | None,
 ) -> list[Transfer]:
     if after is not None:
@@ -188,9 +188,7 @@ def hurry_all(session: Session, partner: str, now: datetime, limit: int = HURRIE
     return _make_due(session, partner, now, Outbox.tid.in_(session.scalars(soonest).all()))
 
 
-def _make_due(
-    session: Session, partner: str, now: datetime, which: ColumnElement[bool]
-) -> int:
+def _make_due(session: Session, partner: str, now: datetime, which: ColumnElement[bool]) -> int:
     rows = session.execute(
         update(Outbox)
         .where(
@@ -235,7 +233,7 @@ def last_received(session: Session, partners: Sequence[str]) -> dict[str, dateti
         )
         .where(ReceiptCounter.sender.in_(partners))
     )
-    return {partner: at for partner, at in rows}
+    return dict(rows.tuples().all())
 
 
 def last_spoken(session: Session, partners: Sequence[str]) -> dict[str, datetime]:
@@ -243,4 +241,4 @@ def last_spoken(session: Session, partners: Sequence[str]) -> dict[str, datetime
     rows = session.execute(
         select(PartnerMark.partner, PartnerMark.stated_at).where(PartnerMark.partner.in_(partners))
     )
-    return {partner: at for partner, at in rows}
+    return dict(rows.tuples().all())

@@ -102,9 +102,7 @@ def again(request: Request) -> HTTPSeeOther:
     if tid:
         return _one_again(request, partner, tid)
     count = waiting.hurry_all(request.db, partner.institution, request.now)
-    request.audit(
-        Action.DELIVERY_HURRIED, details={"partner": partner.institution, "count": count}
-    )
+    request.audit(Action.DELIVERY_HURRIED, details={"partner": partner.institution, "count": count})
     if not count:
         return _back(request, partner, _("Nothing waits for a later time."), "info")
     message = _("Number of transfers that are tried again now: ${n}.", mapping={"n": count})
