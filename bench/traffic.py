@@ -61,11 +61,11 @@ def seconds(session: Session) -> float:
     return min(found)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Measure, and print one line."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    rows = int(arguments[0]) if arguments else 1_000_000
     with tempfile.TemporaryDirectory() as directory:
-        url = sys.argv[2] if len(sys.argv) > 2 else f"sqlite:///{directory}/x.sqlite"
+        url = arguments[1] if len(arguments) > 1 else f"sqlite:///{directory}/x.sqlite"
         engine = make_engine(url)
         migrate(engine)
         with Session(engine) as session, session.begin():
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -122,10 +122,14 @@ def _labels(columns: Sequence[Column], frame: _Frame) -> Iterator[str]:
     """Yield the labels that find room, the newest first: it is the one looked for."""
     longest = max(len(one.label) for one in columns) * LETTER + LETTER
     every = max(1, -int(-longest // frame.step))
+    end = frame.width + LETTER
     for place in range(len(columns) - 1, -1, -every):
         half = len(columns[place].label) * LETTER / 2
         x = min(max(frame.left(place) + frame.step / 2, half), frame.width - half)
-        yield _text(x, HEIGHT - 10, columns[place].label, anchor="middle")
+        # The newest is moved to the left where it would run out of the picture.
+        if x + half <= end - LETTER:
+            yield _text(x, HEIGHT - 10, columns[place].label, anchor="middle")
+            end = x - half
 
 
 def _bar(place: int, arrived: int, refused: int, frame: _Frame, down: int) -> Iterator[str]:

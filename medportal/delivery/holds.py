@@ -8,7 +8,7 @@ partner has been sent before gets its receipt as ever.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import BindParameter, ColumnElement, delete, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.core.reasons import Reason
@@ -26,10 +26,13 @@ class Hold:
     reason: Reason
 
 
-def is_held(partner: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+def is_held(
+    partner: str | InstrumentedAttribute[str] | BindParameter[str],
+) -> ColumnElement[bool]:
     """Return the SQL condition under which what goes to a partner is held.
 
-    ``partner`` is a name, or the column of the query that asks.
+    ``partner`` is a name or the place for one, which a database looks up once, or the column of
+    the query that asks.
     """
     return select(PartnerHold.partner).where(PartnerHold.partner == partner).exists()
 

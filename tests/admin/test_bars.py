@@ -69,11 +69,18 @@ def test_no_bar_leaves_the_picture(numbers):
 
 
 def test_labels_do_not_stand_on_one_another():
-    root = drawn([column(label=f"{hour:02}:00") for hour in range(24)], width=PHONE_WIDTH)
-    places = sorted(
-        float(text.get("x")) for text in root.iter(f"{SVG}text") if ":" in (text.text or "")
-    )
-    assert places and all(b - a > 45 for a, b in zip(places, places[1:], strict=False))
+    for words in ("{:02}:00", "{} November", "{}"):
+        for width in (WIDTH, PHONE_WIDTH):
+            labels = [words.format(place) for place in range(30)]
+            root = drawn([column(label=label) for label in labels], width=width)
+            shown = [t for t in root.iter(f"{SVG}text") if t.get("text-anchor") == "middle"]
+            spans = sorted(
+                (float(t.get("x")) - len(t.text) * 4.5, float(t.get("x")) + len(t.text) * 4.5)
+                for t in shown
+            )
+            assert labels[-1] in [text.text for text in shown]
+            assert spans[0][0] >= 0 and spans[-1][1] <= width
+            assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
 
 
 def test_words_are_escaped_and_nothing_runs():
