@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Select, and_, case, delete, func, select
+from sqlalchemy import Select, and_, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from medportal.db.dialect import insert_or
@@ -40,6 +40,7 @@ BEHIND = timedelta(minutes=15)
 
 HOURS_AT_ONCE = 48
 ROWS_AT_ONCE = 5_000
+SENDERS_AT_ONCE = 100
 EVERYBODY = ""
 
 
@@ -261,7 +262,7 @@ def traffic(session: Session, since: datetime, now: datetime, partner: str = EVE
     if mark is not None and not is_behind:
         sums.update(_sent_lately(session, mark, now, partner))
         sums.update(_received_lately(session, now, partner))
-    hours = tuple(Hour(*key, number) for key, number in sorted(sums.items()))
+    hours = tuple(Hour(*key, number) for key, number in sorted(sums.items()) if number)
     return Traffic(hours, is_behind, mark)
 
 
@@ -283,19 +284,27 @@ def _sent_lately(session: Session, mark: datetime, now: datetime, partner: str) 
 
 def _received_lately(session: Session, now: datetime, partner: str) -> dict[_Sum, int]:
     """Count what was received behind the marks, if the jobs are near; at most two hours of it."""
-    behind = _behind().subquery()
-    current = hour_of(now)
-    hour = case((Inbox.received_at >= current, 1), else_=0)
-    query = (
-        select(Inbox.outcome, hour, func.count())
-        .join(behind, and_(behind.c[0] == Inbox.sender, Inbox.sequence > behind.c[1]))
-        .where(Inbox.received_at >= current - HOUR)
-        .group_by(Inbox.outcome, hour)
-    )
+    behind = _behind()
     if partner:
-        query = query.where(behind.c[0] == partner)
+        behind = behind.where(ReceiptCounter.sender == partner)
+    marks = [(sender, counted) for sender, counted, _last in session.execute(behind)]
+    current = hour_of(now)
+    in_current = func.sum(case((Inbox.received_at >= current, 1), else_=0))
     found: Counter[_Sum] = Counter()
-    for outcome, is_current, number in session.execute(query):
-        began: datetime = current if is_current else current - HOUR
-        found[(began, Direction.RECEIVED, _end_of(outcome))] += number
+    for first in range(0, len(marks), SENDERS_AT_ONCE):
+        # One span of the index on sender and sequence each: a join could be planned from the
+        # other end, through everything that was ever received.
+        spans = [
+            and_(Inbox.sender == sender, Inbox.sequence > counted)
+            for sender, counted in marks[first : first + SENDERS_AT_ONCE]
+        ]
+        rows = session.execute(
+            select(Inbox.outcome, func.count(), in_current)
+            .where(or_(*spans), Inbox.received_at >= current - HOUR)
+            .group_by(Inbox.outcome)
+        )
+        for outcome, number, late in rows:
+            end = _end_of(outcome)
+            found[current, Direction.RECEIVED, end] += late
+            found[current - HOUR, Direction.RECEIVED, end] += number - late
     return found

@@ -193,7 +193,9 @@ def test_a_picture_reads_no_row_of_what_was_delivered(session):
     """The statements that a page runs are bounded by indexes, whatever was sent before."""
     at = NOW - timedelta(days=3)
     sent(session, at, count=300)
+    received(session, at, count=300)
     count_all(session)
+    received(session, NOW, count=2)
     statements = []
 
     def note(_connection, _cursor, statement, parameters, *_rest):
