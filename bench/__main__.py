@@ -13,6 +13,7 @@ from bench import (
     rotation,
     sealing,
     sign_ins,
+    traffic,
 )
 
 if __name__ == "__main__":
@@ -24,6 +25,7 @@ if __name__ == "__main__":
     backup.main([])
     sealing.main()
     rotation.main([])
+    traffic.main(["200000"])
     if shutil.which("wrk"):
         patient_page.main([])
     else:

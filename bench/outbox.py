@@ -33,7 +33,7 @@ ROUNDS = 200
 BATCH = 16
 BACKLOG = 10_000
 START = datetime(2026, 3, 1, tzinfo=UTC)
-TABLES = ("outbox", "recalled_receipt", "partner_mark")
+TABLES = ("outbox", "recalled_receipt", "partner_block", "partner_hold", "partner_mark")
 EPOCH = "1" * 32
 
 

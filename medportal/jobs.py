@@ -26,7 +26,7 @@ from medportal.audit.store import has_unsequenced
 from medportal.core.clock import Clock, utcnow
 from medportal.core.ids import new_id
 from medportal.core.reasons import Reason
-from medportal.delivery import blocks, lists, outbox
+from medportal.delivery import blocks, lists, outbox, traffic
 from medportal.delivery.held import has_untold
 from medportal.delivery.inbox import drop_declined, has_pending
 from medportal.erasure import service as erasures
@@ -103,6 +103,7 @@ class Jobs:
             _Step("held-results", self._prepare_held, every=timedelta(seconds=2)),
             _Step("erasures", self._erase, every=timedelta(seconds=2)),
             _Step("email-changes", self._change_emails, every=timedelta(minutes=1)),
+            _Step("traffic", self._count_traffic, every=timedelta(minutes=1)),
             _Step("certificates", self._certificates, every=HOUSEKEEPING),
             _Step("housekeeping", self._housekeeping, every=HOUSEKEEPING),
             _Step("documents", self._sweep, every=SWEEP),
@@ -306,6 +307,14 @@ class Jobs:
                 append(session, _email_changed(changed, now))
         return False
 
+    def _count_traffic(self, now: datetime) -> bool:
+        """Count what was carried since, for the pictures on the page of partners."""
+        with self._database.reader() as session:
+            if not traffic.has_uncounted(session, now):
+                return False
+        with self._database.writer() as session, session.begin():
+            return traffic.count(session, now)
+
     def _mail(self, now: datetime) -> bool:
         with self._database.reader() as session:
             if not has_due(session, now):
@@ -365,6 +374,7 @@ class Jobs:
             email_change.forget_old_changes(session, now)
             approvals.expire(session, now)
             drop_declined(session, now - held.UNDONE_WITHIN)
+            traffic.forget_old(session, now)
             keep_house(session, now, has_server=self._tenant.mail is not None)
         return False
 

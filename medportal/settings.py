@@ -44,14 +44,15 @@ class Settings:
         return self.credentials or self.home(tenant_id) / "secrets"
 
 
-def parse_settings(raw: Mapping[str, str]) -> Settings:
-    """Return the settings of an ini section.
+def parse_settings(raw: Mapping[str, str], *, may_be_empty: bool = False) -> Settings:
+    """Return the settings of an ini section; ``may_be_empty`` takes one that serves nobody yet.
 
     Raises ``ConfigurationError`` with every problem at once.
     """
+    needed = ["medportal.tenants", "medportal.tenants_dir", "medportal.state_dir"]
     problems = [
         f"ini: {key} is missing"
-        for key in ("medportal.tenants", "medportal.tenants_dir", "medportal.state_dir")
+        for key in (needed[1:] if may_be_empty else needed)
         if not raw.get(key, "").strip()
     ]
     production = _flag(raw, "medportal.production", True, problems)
@@ -67,7 +68,7 @@ def parse_settings(raw: Mapping[str, str]) -> Settings:
         if key.startswith(VARIABLE_PREFIX)
     } | {"state": str(state)}
     tenants = load_tenants(
-        Path(raw["medportal.tenants_dir"]), raw["medportal.tenants"].split(), variables
+        Path(raw["medportal.tenants_dir"]), raw.get("medportal.tenants", "").split(), variables
     )
     if production:
         _refuse_demonstration(tenants)

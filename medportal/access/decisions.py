@@ -178,6 +178,7 @@ TABLE: Mapping[Permission, tuple[Clause, ...]] = {
     Permission.PEOPLE_MANAGE: (BY_ROLE,),
     Permission.APPROVALS_DECIDE: (BY_ROLE,),
     Permission.SETTINGS_MANAGE: (BY_ROLE,),
+    Permission.PARTNERS_MANAGE: (BY_ROLE,),
     Permission.PATIENT_SEE: WAY_TO_PATIENT,
     Permission.PATIENT_BED: PLACE,
     Permission.PATIENT_DEMOGRAPHICS: PLACE,

@@ -55,6 +55,7 @@ PERMISSION_WORDS = {
     Permission.PEOPLE_MANAGE: "Register staff, keep accounts and roles",
     Permission.APPROVALS_DECIDE: "Approve as the second person",
     Permission.SETTINGS_MANAGE: "Change the institution's settings",
+    Permission.PARTNERS_MANAGE: "See to partners: hold what goes to one, try again",
 }
 #: What a way in is called.
 WAY_WORDS = {

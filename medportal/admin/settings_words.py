@@ -91,6 +91,7 @@ PERMISSIONS = {
     Permission.PEOPLE_MANAGE: _("Manage accounts and roles"),
     Permission.APPROVALS_DECIDE: _("Approve as the second person"),
     Permission.SETTINGS_MANAGE: _("Manage the institution's settings"),
+    Permission.PARTNERS_MANAGE: _("See to partners and what goes to them"),
 }
 REACHES = {
     Reach.ANY: _("For the whole institution"),

@@ -89,6 +89,10 @@ ACTIONS = {
     Action.DELIVERY_RECEIPTED: _("Partner's receipt"),
     Action.DELIVERIES_VIEWED: _("Deliveries seen"),
     Action.CERTIFICATES_VIEWED: _("Certificates seen"),
+    Action.PARTNERS_VIEWED: _("Partners seen"),
+    Action.PARTNER_HELD: _("What goes to a partner held"),
+    Action.PARTNER_LET_GO: _("What goes to a partner let go"),
+    Action.DELIVERY_HURRIED: _("Delivery to a partner tried again at once"),
     Action.DELIVERY_VIEWED: _("Delivery seen"),
     Action.PEER_REFUSED: _("Partner refused"),
     Action.ACCESS_DENIED: _("Access refused"),
@@ -185,6 +189,9 @@ REASONS = {
     Reason.TOO_EARLY: _("the patient still has time"),
     Reason.NOT_ASKED_FOR: _("the person did not ask for it"),
     Reason.NOT_AGREED: _("not agreed with those responsible"),
+    Reason.PARTNER_ASKED: _("the partner asked for it"),
+    Reason.WORK_ON_SYSTEMS: _("work on the systems"),
+    Reason.SOMETHING_WRONG: _("something looks wrong there"),
 }
 #: Why an account is changed, as a form offers it and as pages tell it.
 WHY = {

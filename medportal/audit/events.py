@@ -118,6 +118,11 @@ class Action(StrEnum):
     DELIVERY_RELEASED = "delivery-released"
     DELIVERIES_VIEWED = "deliveries-viewed"
     CERTIFICATES_VIEWED = "certificates-viewed"
+    PARTNERS_VIEWED = "partners-viewed"
+    #: An administrator holds what goes to a partner, lets it go, or has it tried again now.
+    PARTNER_HELD = "partner-held"
+    PARTNER_LET_GO = "partner-let-go"
+    DELIVERY_HURRIED = "delivery-hurried"
     DELIVERY_VIEWED = "delivery-viewed"
     PEER_REFUSED = "peer-refused"
     # Access.

@@ -29,17 +29,41 @@ class Context:
         """Return the variables of the ini file's own ``[variables]``, then those given."""
         return {**ini_variables(self.config), **self.overrides}
 
-    def settings(self) -> "Settings":
-        """Return the settings. Raises ``ConfigurationError`` with every problem."""
-        # Late, as everywhere in this package: a line of help needs none of it.
-        from pyramid.paster import get_appsettings
+    def settings(self, *, may_be_empty: bool = False) -> "Settings":
+        """Return the settings. Raises ``ConfigurationError`` with every problem.
 
+        ``may_be_empty`` takes an ini file that serves no institution yet.
+        """
+        # Late, as everywhere in this package: a line of help needs none of it.
         from medportal.settings import parse_settings
 
+        return parse_settings(self.raw(), may_be_empty=may_be_empty)
+
+    def raw(self) -> dict[str, str]:
+        """Return the values of the ini file's application. Raises ``ConfigurationError``."""
+        from pyramid.paster import get_appsettings
+
         try:
-            return parse_settings(get_appsettings(str(self.config), options=self.options))
+            return dict(get_appsettings(str(self.config), options=self.options))
         except (configparser.Error, LookupError, ImportError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self.config}: {_in_words(error)}") from error
+
+    def listening(self) -> dict[int, str]:
+        """Return whose the ports are on which the ini file's portal listens.
+
+        Raises ``ConfigurationError``.
+        """
+        from medportal.server import parse_listeners
+
+        parser = configparser.ConfigParser(
+            defaults={"here": str(self.config.parent.absolute()), **self.options}
+        )
+        try:
+            parser.read(self.config, "utf-8")
+            said = parser.get("server:main", "listen", fallback="").strip()
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{self.config}: {_in_words(error)}") from error
+        return {each.port: each.tenant_id for each in parse_listeners(said)} if said else {}
 
     def with_overrides(self, more: dict[str, str]) -> "Context":
         """Return the same context with other variables."""

@@ -45,6 +45,7 @@ class Permission(StrEnum):
     PEOPLE_MANAGE = "accounts:people:manage"
     APPROVALS_DECIDE = "accounts:approvals:decide"
     SETTINGS_MANAGE = "institution:settings:manage"
+    PARTNERS_MANAGE = "institution:partners:manage"
 
 
 class Reach(StrEnum):

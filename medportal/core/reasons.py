@@ -63,6 +63,10 @@ class Reason(StrEnum):
     LOST_DEVICE = "lost-device"
     SUSPECTED_MISUSE = "suspected-misuse"
     CORRECTION = "correction"
+    # Why what goes to a partner is held.
+    PARTNER_ASKED = "partner-asked"
+    WORK_ON_SYSTEMS = "work-on-systems"
+    SOMETHING_WRONG = "something-wrong"
     # Why somebody broke the glass.
     EMERGENCY = "emergency"
     COVERING = "covering-for-a-colleague"

@@ -238,6 +238,48 @@ Index(
 )
 
 
+class PartnerHold(Base):
+    """An administrator holds what goes to a partner: nothing new is sent until it is let go."""
+
+    __tablename__ = "partner_hold"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    since: Mapped[datetime] = mapped_column(UTCDateTime)
+    by: Mapped[str] = mapped_column(Id)
+    reason: Mapped[str] = mapped_column(CODE)
+
+
+class TrafficHour(Base):
+    """How many transfers came to an end in an hour, counted once by ``medportal jobs``.
+
+    ``direction`` is "sent" or "received". The row with an empty ``partner`` is the sum of all of
+    them, so that a picture of everything costs the same however many partners there are.
+    """
+
+    __tablename__ = "traffic_hour"
+
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    hour: Mapped[datetime] = mapped_column(UTCDateTime, primary_key=True)
+    direction: Mapped[str] = mapped_column(CODE, primary_key=True)
+    outcome: Mapped[str] = mapped_column(CODE, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class TrafficMark(Base):
+    """How far transfers are counted.
+
+    What was sent is counted up to a time, under an empty ``partner``; what was received from a
+    partner up to one of its receipt sequences, which have no gaps.
+    """
+
+    __tablename__ = "traffic_mark"
+
+    direction: Mapped[str] = mapped_column(CODE, primary_key=True)
+    partner: Mapped[str] = mapped_column(SLUG, primary_key=True)
+    until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    sequence: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
 class BoxKey(Base):
     """A key pair of inbox or outbox, known by its id since a command renewed that box.
 

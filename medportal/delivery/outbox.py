@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from medportal.core.ids import is_id, new_id
 from medportal.delivery.blocks import OF_THE_OUTBOX, BlockScope, Sending, stops, stops_now
 from medportal.delivery.errors import LostLease, MalformedDelivery
+from medportal.delivery.holds import is_held
 from medportal.delivery.models import Outbox, PartnerBlock, PartnerMark
 from medportal.delivery.schedule import FAULTS, UNKNOWN, Random, needs_person, next_try
 from medportal.delivery.states import (
@@ -218,7 +219,8 @@ def claim(
 
     Of a chain only the oldest unsettled version is given, so a stuck one holds back its own
     corrections and nothing else. Rows held by another worker are skipped, never waited for, and
-    so is what a rule of its patient stops. Send only after the caller's commit.
+    so is what a rule of its patient stops; of a partner that administrators hold nothing is
+    given. Send only after the caller's commit.
     """
     _hold_mark(session, partner)
     tids = session.scalars(_due_heads(partner, now, limit)).all()
@@ -259,6 +261,7 @@ def _due_heads(partner: str, now: datetime, limit: int) -> Select[str]:
             Outbox.next_at <= now,
             ~blocked,
             ~stops(OF_THE_OUTBOX, now),
+            ~is_held(partner),
         )
         .order_by(Outbox.next_at)
         .limit(limit)

@@ -72,6 +72,7 @@ _SENDER = {
     "recalled_receipt": ADD,
     "partner_block": READ,
     "revocation_list": READ,
+    "partner_hold": READ,
 }
 _RECEIVER = {
     **_AUDIT,

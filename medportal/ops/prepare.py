@@ -1,6 +1,7 @@
 """Prepare a demonstration: keys, databases, partners, data."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from medportal.core.clock import utcnow
 from medportal.demo.load import DemoAccount, load
@@ -13,8 +14,12 @@ from medportal.tenancy.registry import TenantRegistry
 def prepare(
     settings: Settings, urls: Mapping[str, str], say: Callable[[str], None]
 ) -> list[DemoAccount]:
-    """Make what is missing; ``say`` is told what is being done. Returns the accounts."""
+    """Make what is missing; ``say`` is told what is being done. Returns the accounts.
+
+    An institution that was added beside the demonstration's is left as it is.
+    """
     now = utcnow()
+    settings = _of_demonstration(settings)
     for tenant in settings.tenants.values():
         made = create_keys(settings, tenant, now)
         renew_crl(settings, tenant, now)
@@ -32,3 +37,9 @@ def prepare(
         registry.dispose()
     say(f"demonstration data is loaded: {len(accounts)} accounts")
     return accounts
+
+
+def _of_demonstration(settings: Settings) -> Settings:
+    """Return the settings with the demonstration's institutions, if there is one."""
+    found = {name: tenant for name, tenant in settings.tenants.items() if tenant.demonstration}
+    return replace(settings, tenants=found or settings.tenants)

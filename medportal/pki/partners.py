@@ -187,8 +187,11 @@ class TrustStore:
 
     def partners(self) -> list[Partner]:
         """Return all partners, revoked ones too, in order of their ids."""
-        files = sorted(Layout(self._directory).partners.glob("*.partner"))
-        return [self.get(path.stem) for path in files]
+        return [self.get(institution) for institution in self.institutions()]
+
+    def institutions(self) -> list[str]:
+        """Return the ids of all partners, revoked ones too, in order; opens no descriptor."""
+        return sorted(path.stem for path in Layout(self._directory).partners.glob("*.partner"))
 
     def get(self, institution: str) -> Partner:
         """Return the partner, revoked or not. Raises ``UnknownPartner``."""

@@ -11,7 +11,7 @@ from medportal.pki.ca import inventory, read_ca, read_crl
 from medportal.pki.certificates import crl_number
 from medportal.pki.expiry import State, days_left, state_of
 from medportal.pki.layout import Layout, load_profiles
-from medportal.pki.partners import TrustStore
+from medportal.pki.partners import Partner, TrustStore
 from medportal.pki.requests import grouped
 from medportal.pki.verify import key_id
 
@@ -80,18 +80,20 @@ def is_ca_here(directory: Path) -> bool:
 
 def partner_standings(directory: Path, now: datetime) -> list[PartnerStanding]:
     """Return the authorities trusted for partners; their leaves are not kept."""
-    return [
-        PartnerStanding(
-            institution=each.institution,
-            not_after=each.ca.not_valid_after_utc,
-            days_left=days_left(each.ca.not_valid_after_utc, now),
-            fingerprint=_fingerprint(each.ca),
-            revoked=each.revoked,
-            retires=each.retires,
-            successor=_fingerprint(each.link) if each.link else "",
-        )
-        for each in TrustStore(directory).partners()
-    ]
+    return [partner_standing(each, now) for each in TrustStore(directory).partners()]
+
+
+def partner_standing(partner: Partner, now: datetime) -> PartnerStanding:
+    """Return how the authority trusted for a partner stands."""
+    return PartnerStanding(
+        institution=partner.institution,
+        not_after=partner.ca.not_valid_after_utc,
+        days_left=days_left(partner.ca.not_valid_after_utc, now),
+        fingerprint=_fingerprint(partner.ca),
+        revoked=partner.revoked,
+        retires=partner.retires,
+        successor=_fingerprint(partner.link) if partner.link else "",
+    )
 
 
 def _authority(directory: Path, now: datetime) -> Standing:

@@ -39,7 +39,7 @@ def load_tenants(
         if tenant.id != name:
             problems.append(f"{name}.toml: id: must be the same as the file's name")
         tenants[tenant.id] = tenant
-    problems.extend(_shared_hosts(tenants))
+    problems.extend(shared_hosts(tenants))
     if problems:
         raise ConfigurationError(*problems)
     return tenants
@@ -47,24 +47,34 @@ def load_tenants(
 
 def _load(path: Path, variables: Mapping[str, str]) -> Tenant:
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path.name}: there is no such tenant file") from error
     except OSError as error:
         raise ConfigurationError(f"{path.name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path.name}: is not TOML: not a text in UTF-8") from error
+    return read_tenant(path.name, text, variables)
+
+
+def read_tenant(file: str, text: str, variables: Mapping[str, str]) -> Tenant:
+    """Return the tenant that a file's text describes; ``file`` is what problems call it.
+
+    Raises ``ConfigurationError`` with every problem.
+    """
+    try:
+        data = tomllib.loads(text)
     except RecursionError as error:
-        raise ConfigurationError(f"{path.name}: is not TOML: nested too deeply") from error
+        raise ConfigurationError(f"{file}: is not TOML: nested too deeply") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path.name}: is not TOML: {error}") from error
+        raise ConfigurationError(f"{file}: is not TOML: {error}") from error
     unknown: list[str] = []
     data = _substitute(data, variables, "", unknown)
     if unknown:
-        raise ConfigurationError(*(_unknown(path.name, key, variables) for key in unknown))
-    problems = _scheme_problems(path.name, data)
+        raise ConfigurationError(*(_unknown(file, key, variables) for key in unknown))
+    problems = _scheme_problems(file, data)
     try:
-        tenant = parse(path.name, data, contrast)
+        tenant = parse(file, data, contrast)
     except ConfigurationError as error:
         raise ConfigurationError(*error.problems, *problems) from error
     if problems:
@@ -115,7 +125,8 @@ def _replacement(found: str, variables: Mapping[str, str]) -> str:
     return found[0] if found in {"{{", "}}"} else variables[found[1:-1]]
 
 
-def _shared_hosts(tenants: Mapping[str, Tenant]) -> list[str]:
+def shared_hosts(tenants: Mapping[str, Tenant]) -> list[str]:
+    """Return what is wrong with host names that two institutions claim."""
     owners: dict[str, str] = {}
     problems = []
     for tenant in tenants.values():

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from cryptography import x509
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, or_, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,7 @@ from medportal.delivery import blocks, boxkeys, inbox, outbox, receipts
 from medportal.delivery.conflicts import note_conflict
 from medportal.delivery.errors import HeadWentBack, LostLease
 from medportal.delivery.groups import Broken, commit_split
+from medportal.delivery.holds import is_held
 from medportal.delivery.inbox import Arrival, Grant, Registration
 from medportal.delivery.models import Outbox
 from medportal.delivery.outbox import Claim, ReceiptFacts
@@ -234,7 +235,7 @@ class SqlSenderStore(_Store):
     def due(self, now: datetime) -> Sequence[str]:
         """Return partners with something due; open rows only, by their own index.
 
-        What a rule of a patient stops is no reason to call a partner.
+        What a rule of a patient stops, or administrators hold, is no reason to call a partner.
         """
         query = (
             select(Outbox.partner)
@@ -242,6 +243,7 @@ class SqlSenderStore(_Store):
                 Outbox.settled_at.is_(None),
                 Outbox.next_at <= now,
                 ~blocks.stops(blocks.OF_THE_OUTBOX, now),
+                ~is_held(Outbox.partner),
             )
             .distinct()
         )
@@ -284,10 +286,13 @@ class SqlSenderStore(_Store):
                     outbox.renew(session, [_claim_of(record)], now, LEASE)
 
     def stopped(self, records: Sequence[OutgoingRecord], now: datetime) -> frozenset[str]:
-        """Return which of these a rule stops now: their content is not to be sent any more."""
+        """Return which of these are stopped now: their content is not to be sent any more.
+
+        By a rule of the patient, or because administrators hold what goes to the partner.
+        """
         query = select(Outbox.tid).where(
             Outbox.tid.in_([record.tid for record in records]),
-            blocks.stops(blocks.OF_THE_OUTBOX, now),
+            or_(blocks.stops(blocks.OF_THE_OUTBOX, now), is_held(Outbox.partner)),
         )
         with self._reading() as session:
             return frozenset(session.scalars(query))

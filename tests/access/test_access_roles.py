@@ -94,7 +94,13 @@ OWN_AT_LABORATORY = OWN - {
 }
 #: What goes with no patient in view.
 AT_LARGE = {
-    "admin": {P.DELIVERIES_VIEW, P.PEOPLE_MANAGE, P.APPROVALS_DECIDE, P.SETTINGS_MANAGE},
+    "admin": {
+        P.DELIVERIES_VIEW,
+        P.PEOPLE_MANAGE,
+        P.APPROVALS_DECIDE,
+        P.SETTINGS_MANAGE,
+        P.PARTNERS_MANAGE,
+    },
     "privacy_officer": {
         P.AUDIT_VIEW,
         P.AUDIT_EXPORT,

@@ -36,6 +36,7 @@ TABLES = [
         "outbox",
         "recalled_receipt",
         "partner_block",
+        "partner_hold",
         "partner_mark",
         "inbox",
         "receipt_counter",

@@ -50,6 +50,8 @@ VISITS = (
         "admin",
         ("/settings", "/settings/edit", "/settings/edit?part=colours", "/certificates"),
     ),
+    ("hospital", "admin", ("/partners", "/partners/laboratory", "/partners/laboratory/hold")),
+    ("laboratory", "admin", ("/partners", "/partners/hospital", "/partners/hospital/hold")),
     ("laboratory", "responsible", ("/patients", "patient", "new", "/deliveries")),
 )
 

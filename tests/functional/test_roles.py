@@ -37,6 +37,8 @@ ADMINISTRATION = (
     "/settings/edit",
     "/patients/{patient}/code",
     "/certificates",
+    "/partners",
+    "/partners/{partner}",
 )
 CARE = (
     "/wards",
@@ -94,27 +96,27 @@ LABORATORY = {
     "responsible":         "+    +    +    +    -    +    +    +    -    +",
     "patient":             "-    -    -    +    -    -    +    -    -    +",
 }  # fmt: skip
-#                          people reg person approvals settings edit patient's code certificates
+#                          people reg person approvals settings edit code certif partners partner
 HOSPITAL_ADMINISTRATION = {
-    "admin":               "+    +    +    +    +    +    -    +",
-    "privacy_officer":     "-    -    -    +    -    -    -    -",
-    "auditor":             "-    -    -    -    -    -    -    -",
-    "doctor":              "-    -    -    -    -    -    -    -",
-    "other_doctor":        "-    -    -    -    -    -    -    -",
-    "nurse":               "-    -    -    -    -    -    -    -",
-    "ward_clerk":          "-    -    -    -    -    -    +    -",
-    "porter":              "-    -    -    -    -    -    -    -",
-    "volunteer":           "-    -    -    -    -    -    -    -",
-    "patient_assistant":   "-    -    -    -    -    -    -    -",
-    "clinical_assistant":  "-    -    -    -    -    -    -    -",
-    "patient":             "-    -    -    -    -    -    -    -",
+    "admin":               "+    +    +    +    +    +    -    +    +    +",
+    "privacy_officer":     "-    -    -    +    -    -    -    -    -    -",
+    "auditor":             "-    -    -    -    -    -    -    -    -    -",
+    "doctor":              "-    -    -    -    -    -    -    -    -    -",
+    "other_doctor":        "-    -    -    -    -    -    -    -    -    -",
+    "nurse":               "-    -    -    -    -    -    -    -    -    -",
+    "ward_clerk":          "-    -    -    -    -    -    +    -    -    -",
+    "porter":              "-    -    -    -    -    -    -    -    -    -",
+    "volunteer":           "-    -    -    -    -    -    -    -    -    -",
+    "patient_assistant":   "-    -    -    -    -    -    -    -    -    -",
+    "clinical_assistant":  "-    -    -    -    -    -    -    -    -    -",
+    "patient":             "-    -    -    -    -    -    -    -    -    -",
 }  # fmt: skip
 LABORATORY_ADMINISTRATION = {
-    "admin":               "+    +    +    +    +    +    -    +",
-    "privacy_officer":     "-    -    -    +    -    -    -    -",
-    "auditor":             "-    -    -    -    -    -    -    -",
-    "responsible":         "-    -    -    -    -    -    +    -",
-    "patient":             "-    -    -    -    -    -    -    -",
+    "admin":               "+    +    +    +    +    +    -    +    +    +",
+    "privacy_officer":     "-    -    -    +    -    -    -    -    -    -",
+    "auditor":             "-    -    -    -    -    -    -    -    -    -",
+    "responsible":         "-    -    -    -    -    -    +    -    -    -",
+    "patient":             "-    -    -    -    -    -    -    -    -    -",
 }  # fmt: skip
 #                          wards admission support details representatives glass
 HOSPITAL_CARE = {

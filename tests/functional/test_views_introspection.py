@@ -144,6 +144,7 @@ def test_every_permission_that_is_not_for_reading_is_for_a_deed():
         P.PEOPLE_MANAGE,
         P.APPROVALS_DECIDE,
         P.SETTINGS_MANAGE,
+        P.PARTNERS_MANAGE,
     }
     assert not deeds & READING
     assert deeds | READING == set(P)

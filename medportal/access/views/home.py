@@ -23,6 +23,7 @@ PLACES = (
     (Permission.REVIEWS_DECIDE, _("Emergency access"), "reviews"),
     (Permission.COMPLAINTS_ANSWER, _("Patients’ questions"), "complaints"),
     (Permission.DELIVERIES_VIEW, _("Deliveries"), "deliveries"),
+    (Permission.PARTNERS_MANAGE, _("Partners"), "partners"),
     (Permission.ERASURE_DECIDE, _("Erasures"), "erasures"),
     (Permission.AUDIT_VIEW, _("Audit log"), "audit-log"),
     (Permission.SETTINGS_MANAGE, _("Institution"), "institution-settings"),

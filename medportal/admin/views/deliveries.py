@@ -5,9 +5,10 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from medportal.admin.partner_words import why
 from medportal.audit.events import Action
 from medportal.core.permissions import Permission
-from medportal.delivery import inbox, outbox
+from medportal.delivery import holds, inbox, outbox
 from medportal.delivery.inbox import Awaiting
 from medportal.delivery.states import DeliveryState
 from medportal.records.presentation import KINDS, institution_name
@@ -39,6 +40,10 @@ def deliveries(request: Request) -> dict[str, Any]:
     request.audit(Action.DELIVERIES_VIEWED)
     partners = request.keys.trusted.partners()
     return {
+        "held": [
+            (institution_name(request, each.partner), each.since)
+            for each in holds.holds(request.db).values()
+        ],
         "partners": [
             (
                 partner.names.get(request.locale_name) or partner.institution,
@@ -69,7 +74,7 @@ def deliveries(request: Request) -> dict[str, Any]:
             for partner, count, oldest in outbox.withheld_summary(request.db)
         ],
         "refused": [
-            (institution_name(request, view.partner), view)
+            (institution_name(request, view.partner), why(view.reason), view.settled_at)
             for view in outbox.troubled(request.db, DeliveryState.REJECTED, request.now)
         ],
         "incoming": [
