@@ -7,6 +7,7 @@ the command line starts it.
 
 import asyncio
 import json
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from crx_institutions import BIRTH, NAME, NUMBER, TENANTS, House, found
+from crx_institutions import BIRTH, NAME, NUMBER, SCHEME, TENANTS, House, found
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -30,9 +31,11 @@ from sqlalchemy.orm import Session
 from medportal.audit.events import Action
 from medportal.audit.models import AuditEvent
 from medportal.core.clock import utcnow
+from medportal.core.ids import new_id
 from medportal.delivery import receipts
 from medportal.delivery.models import Inbox, Outbox, ReceiptCounter
 from medportal.keys import TenantKeys
+from medportal.patients.pseudonyms import PartnerKey, pseudonym
 from medportal.pki import ca as authority
 from medportal.pki import certificates
 from medportal.pki.certificates import Validity
@@ -45,14 +48,17 @@ from medportal.pki.profiles import Purpose, meaning
 from medportal.pki.signers import Signer
 from medportal.tenancy.engines import make_engine
 from medportal.transfer import events as ev
+from medportal.transfer import kem, protocol
 from medportal.transfer.commands import receiver_service, sender_service
-from medportal.transfer.conversation import instant
-from medportal.transfer.credentials import peer_of
+from medportal.transfer.conversation import Conversation, instant
+from medportal.transfer.credentials import delivery_signer, peer_of
 from medportal.transfer.errors import ChannelError, TransferError
-from medportal.transfer.framing import FrameBuffer
-from medportal.transfer.messages import Message, decode
+from medportal.transfer.framing import FrameBuffer, encode_frame
+from medportal.transfer.messages import Message, Query, decode, encode
+from medportal.transfer.ports import OutgoingRecord, OwnHead
 from medportal.transfer.receiver import ReceiverSettings
 from medportal.transfer.sender import SenderSettings
+from medportal.transfer.sending import Sender, SenderPorts
 from medportal.transfer.tls import TlsStream
 
 PERSONAL = (NUMBER, *NAME.split(), BIRTH.isoformat())
@@ -191,24 +197,24 @@ GROUP_OF = {Purpose.EDGE: "portal", Purpose.CHANNEL: "exchange", Purpose.EXCHANG
 
 def reissue(house: House, purpose: Purpose, after: timedelta) -> None:
     """Let an institution's own authority certify a new key as if it were so much later."""
-    secrets = load_passphrases(house.home / "secrets")
+    phrases = load_passphrases(house.home / "secrets")
     authority.issue(
         house.pki,
         purpose,
-        ca_passphrase=secrets["ca"],
-        group_passphrase=secrets[GROUP_OF[purpose]],
+        ca_passphrase=phrases["ca"],
+        group_passphrase=phrases[GROUP_OF[purpose]],
         now=utcnow() + after,
     )
 
 
 def expire(house: House, purpose: Purpose) -> None:
     """Put a new key in use whose certificate, of the institution's own authority, has ended."""
-    layout, secrets = Layout(house.pki), load_passphrases(house.home / "secrets")
-    ca, ca_key = authority.open_ca(layout, secrets["ca"])
+    layout, phrases = Layout(house.pki), load_passphrases(house.home / "secrets")
+    ca, ca_key = authority.open_ca(layout, phrases["ca"])
     key = certificates.generate_key(meaning(purpose).algorithm)
     validity = Validity(ca.not_valid_before_utc, utcnow() - timedelta(seconds=1))
     leaf = certificates.build_leaf(ca_key, ca, key.public_key(), purpose, house.id, validity)
-    pem = leaf.public_bytes(Encoding.PEM) + to_pem(key, secrets[GROUP_OF[purpose]])
+    pem = leaf.public_bytes(Encoding.PEM) + to_pem(key, phrases[GROUP_OF[purpose]])
     write_file(layout.key(purpose), pem, PRIVATE)
 
 
@@ -216,17 +222,17 @@ def revoke(house: House, purpose: Purpose) -> None:
     """Withdraw the certificate in use for a purpose, which makes a new list too."""
     of_tls = purpose is Purpose.CHANNEL
     held = house.store.credentials(purpose) if of_tls else house.store.signer(purpose)
-    secrets = load_passphrases(house.home / "secrets")
+    phrases = load_passphrases(house.home / "secrets")
     authority.revoke(
-        house.pki, held.certificate.serial_number, ca_passphrase=secrets["ca"], now=utcnow()
+        house.pki, held.certificate.serial_number, ca_passphrase=phrases["ca"], now=utcnow()
     )
 
 
 def edge_credentials(house: House) -> TlsCredentials:
     """Return a genuine certificate for TLS on both sides, of another purpose."""
     reissue(house, Purpose.EDGE, timedelta(0))
-    secrets = load_passphrases(house.home / "secrets")
-    return KeyStore(house.pki, {"edge": secrets["portal"]}).credentials(Purpose.EDGE)
+    phrases = load_passphrases(house.home / "secrets")
+    return KeyStore(house.pki, {"edge": phrases["portal"]}).credentials(Purpose.EDGE)
 
 
 # Services.
@@ -356,6 +362,81 @@ async def answers(stream: TlsStream) -> list[Message | str]:
 def error_of(said: Sequence[Message | str]) -> str:
     """Return the code of the ERROR with which the other side gave up."""
     return str(getattr(said[-2] if isinstance(said[-1], str) else said[-1], "code", said[-1]))
+
+
+class Hand:
+    """A sender in the test's own hands: it says what it is told, and keeps what it hears.
+
+    Messages of the types in ``deaf`` are kept and not acted on.
+    """
+
+    def __init__(
+        self, house: House, stream: TlsStream, channel: Any, deaf: Sequence[str] = ()
+    ) -> None:
+        peer = peer_of(house.keys.trusted, house.keys.crl_limits)("hospital")
+        assert peer is not None
+        signer = house.keys.signer(Purpose.EXCHANGE)
+        ports = SenderPorts(
+            house.id, signer, peer, secrets.token_bytes, kem.seal, delivery_signer(signer)
+        )
+        self.house, self.stream = house, stream
+        self.effects: list[ev.Effect] = []
+        self.kept: list[Any] = []
+        self._deaf = frozenset(deaf)
+        session = protocol.new_sender(ports, ev.Limits())
+        self.talk = Conversation(stream, session, self._step, self._perform)
+        self.running = asyncio.create_task(self.talk.run(channel, lambda: None))
+
+    def _step(self, session: Sender, event: ev.Event, now: ev.Instant) -> Any:
+        if isinstance(event, ev.Received) and event.message.TYPE in self._deaf:
+            self.kept.append(event.message)
+            return session, []
+        return protocol.step_sender(session, event, now)
+
+    def _perform(self, effect: ev.Effect) -> None:
+        self.effects.append(effect)
+        if isinstance(effect, ev.Prepare):
+            self.talk.post(ev.Prepared(OwnHead()))
+
+    def has(self, kind: type[Any]) -> bool:
+        return any(isinstance(effect, kind) for effect in self.effects)
+
+    async def ask(
+        self, number: str, key: PartnerKey | None = None, payload: bytes = b"payload"
+    ) -> ev.Effect:
+        """Ask about a number, under a key of one's own if none is given; return what came."""
+        key = key or self.house.keys.partner_key("hospital")
+        name = pseudonym(key.key, SCHEME, number)
+        before = len(self.effects)
+        self.talk.post(ev.Submit(OutgoingRecord(new_id(), key.key_id, name, b"d" * 32, payload)))
+        await until(lambda: len(self.effects) > before)
+        return self.effects[before]
+
+    async def put(self, *bodies: bytes) -> None:
+        """Send messages as they are, past this side's own protocol."""
+        await self.stream.send(b"".join(map(encode_frame, bodies)))
+
+    async def closed(self) -> tuple[str, bool]:
+        """Wait for the end; return its code, and whether the other side said it."""
+        close = await asyncio.wait_for(self.running, 60)
+        return str(close.code), close.by_peer
+
+    async def leave(self) -> None:
+        self.talk.post(ev.Stop())
+        await self.running
+
+
+async def hand(house: House, port: int, deaf: Sequence[str] = ()) -> Hand:
+    """Return a sender of ``house`` whose handshake with the hospital is done."""
+    made = Hand(house, *await connected(house, port), deaf)
+    await until(lambda: made.has(ev.Established))
+    return made
+
+
+def question(house: House, number: str = NUMBER, tid: str = "") -> bytes:
+    """Return a QUERY of ``house`` to the hospital."""
+    key = house.keys.partner_key("hospital")
+    return encode(Query(tid or new_id(), key.key_id, pseudonym(key.key, SCHEME, number)))
 
 
 # Wires that tamper.
