@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,7 +31,14 @@ from medportal.transfer.errors import (
     TransferError,
     Untrusted,
 )
-from medportal.transfer.ports import AcceptedRecord, Channel, Question, ReceiverStore
+from medportal.transfer.ports import (
+    AcceptedRecord,
+    Answer,
+    Channel,
+    NotReady,
+    Question,
+    ReceiverStore,
+)
 from medportal.transfer.receiving import Receiver, ReceiverPorts
 from medportal.transfer.sender import jittered, pause
 from medportal.transfer.tls import TlsStream
@@ -339,9 +346,15 @@ class Reception:
         if count > self._needs.settings.most_of_partner:
             self.talk.post(ev.Declined(BUSY_AFTER_MS))
             return
-        welcome = await asyncio.to_thread(
-            self._needs.store.welcome, effect.sender, effect.held, effect.mark, utcnow()
-        )
+        try:
+            welcome = await asyncio.to_thread(
+                self._needs.store.welcome, effect.sender, effect.held, effect.mark, utcnow()
+            )
+        except Exception as error:
+            # A full disk or an absent database is no fault of the partner: it comes back later.
+            log.error("mark cannot be read", kind=type(error).__name__)
+            self.talk.post(ev.Declined(BUSY_AFTER_MS))
+            return
         self.talk.post(ev.Welcomed(welcome))
 
     async def _peer_head(self, effect: ev.PeerHead) -> None:
@@ -372,11 +385,17 @@ class Reception:
     async def _answer(self) -> None:
         while self._asked:
             questions, self._asked = self._asked, []
-            answers = await asyncio.to_thread(
-                self._needs.store.answer, self.peer.institution, questions, utcnow()
-            )
+            answers = await asyncio.to_thread(self._look_up, questions)
             self.talk.post(ev.Looked(tuple(answers.items())))
         self._asking = False
+
+    def _look_up(self, questions: Sequence[Question]) -> Mapping[str, Answer]:
+        """Answer queries; with "ask again" where storage fails, as with a full disk."""
+        try:
+            return self._needs.store.answer(self.peer.institution, questions, utcnow())
+        except Exception as error:
+            log.error("queries cannot be answered", kind=type(error).__name__)
+            return {question.tid: NotReady(BUSY_AFTER_MS) for question in questions}
 
     async def _accept(self, accept: ev.Accept) -> None:
         try:

@@ -238,7 +238,7 @@ def edge_credentials(house: House) -> TlsCredentials:
 # Services.
 
 
-async def until(done: Callable[[], bool], seconds: float = 30) -> None:
+async def until(done: Callable[[], bool], seconds: float = 90) -> None:
     """Wait until something is so; how long is no part of any claim."""
     async with asyncio.timeout(seconds):
         while not done():
