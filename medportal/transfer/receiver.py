@@ -54,8 +54,10 @@ STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 class ReceiverSettings:
     """How the receiver behaves; ``listen`` is "host:port", times are seconds.
 
-    A partner above ``most_of_partner`` is told when to come back, which takes a HELLO;
-    ``most_silent_of_partner`` more connections may wait for that, and what comes above is cut.
+    At most ``most_shaking`` connections are in TLS's handshake at once, and so many of one origin;
+    above that the one that has been longest gives way. A partner above ``most_of_partner`` is
+    told when to come back, which takes a HELLO; ``most_silent_of_partner`` more connections may
+    wait for that, and what comes above is cut.
     """
 
     institution: str
@@ -153,7 +155,7 @@ class ReceiverService:
         self.allowances: dict[str, Allowance] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
-        self._shaking: Counter[str] = Counter()
+        self._shaking: dict[TlsStream, str] = {}
         self._strangers = full(STRANGERS_RATE, STRANGERS_BURST)
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -195,12 +197,7 @@ class ReceiverService:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self.needs.settings
         origin = origin_of(str((writer.get_extra_info("peername") or ("",))[0]))
-        crowded = (
-            len(self._connections) >= settings.most_connections
-            or self._shaking.total() >= settings.most_shaking
-            or self._shaking[origin] >= settings.most_shaking_of_origin
-        )
-        if self.stopping or crowded:
+        if self.stopping or len(self._connections) >= settings.most_connections:
             writer.transport.abort()
             return
         task = asyncio.current_task()
@@ -219,7 +216,8 @@ class ReceiverService:
     ) -> None:
         credentials = self.needs.keystore.credentials(Purpose.CHANNEL)
         stream = TlsStream(reader, writer, credentials, server=True)
-        self._shaking[origin] += 1
+        self._make_room(origin)
+        self._shaking[stream] = origin
         try:
             async with asyncio.timeout(self.needs.settings.limits.handshake):
                 channel = await stream.handshake(self.needs.peer_of, utcnow())
@@ -229,12 +227,29 @@ class ReceiverService:
             await self._refused(error)
             return
         finally:
-            self._shaking -= Counter({origin: 1})  # Keeps no origin that has none.
+            self._shaking.pop(stream, None)
         peer = self.needs.peer_of(channel.peer)
         if peer is None:
             stream.abort()
             return
         await Reception(self, peer, stream).run(channel)
+
+    def _make_room(self, origin: str) -> None:
+        """Give up the handshake that takes longest where a new connection finds no room.
+
+        So whoever connects and says nothing keeps nobody out, also not from the same address: an
+        honest handshake takes milliseconds, and those that began last are left alone.
+        """
+        settings = self.needs.settings
+        of_origin = [stream for stream, each in self._shaking.items() if each == origin]
+        if len(of_origin) >= settings.most_shaking_of_origin:
+            oldest = of_origin[0]
+        elif len(self._shaking) >= settings.most_shaking:
+            oldest = next(iter(self._shaking))
+        else:
+            return
+        del self._shaking[oldest]
+        oldest.abort()
 
     def _check_count(self, partner: str) -> None:
         """Refuse a partner with too many connections, as soon as TLS has told who it is."""
