@@ -1,7 +1,7 @@
 """Makes the simulator importable by the tests of this folder, and founds institutions for them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from crx_attackers import (  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def _founded_trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
-    trio = found_trio(tmp_path_factory.mktemp("trio"))
+def _founded_trio(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[str], str]
+) -> Iterator[Trio]:
+    trio = found_trio(tmp_path_factory.mktemp("trio"), lambda: new_database("sqlite"))
     yield trio
     for house in trio.houses:
         house.engine.dispose()

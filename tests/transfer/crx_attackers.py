@@ -9,8 +9,9 @@ import asyncio
 import json
 import secrets
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -120,7 +121,10 @@ def found_trio(state: Path, databases: Callable[[], str] = str) -> Trio:
 def copy_of(house: House, state: Path) -> House:
     """Return the same institution in another directory: what is done to it stays there."""
     home = state / house.id
-    shutil.copytree(house.home, home)
+    shutil.copytree(house.home, home, ignore=shutil.ignore_patterns("portal.sqlite*"))
+    source = sqlite3.connect(str(house.engine.url.database))
+    with closing(source), closing(sqlite3.connect(home / "portal.sqlite")) as target:
+        source.backup(target)
     engine = make_engine(f"sqlite:///{home}/portal.sqlite")
     return House(house.tenant, home, TenantKeys(house.tenant, home), engine)
 

@@ -50,8 +50,11 @@ class Disk:
 
 
 @pytest.fixture
-def houses(tmp_path: Path) -> Iterator[tuple[House, House]]:
-    hospital, laboratory = found(tmp_path, "hospital"), found(tmp_path, "laboratory")
+def houses(tmp_path: Path, new_database: Any) -> Iterator[tuple[House, House]]:
+    hospital, laboratory = (
+        found(tmp_path, name, database=new_database("sqlite"))
+        for name in ("hospital", "laboratory")
+    )
     enrol(hospital, laboratory)
     hospital.register()
     yield hospital, laboratory
@@ -149,10 +152,12 @@ def on(server: crx_postgres.Server, name: str) -> str:
 
 
 @pytest.fixture
-def on_postgres(server: crx_postgres.Server, tmp_path: Path) -> Iterator[tuple[House, House]]:
+def on_postgres(
+    server: crx_postgres.Server, tmp_path: Path, new_database: Any
+) -> Iterator[tuple[House, House]]:
     """Give a hospital on the server that may stop, and a laboratory on SQLite."""
     hospital = found(tmp_path, "hospital", database=on(server, "hospital"))
-    laboratory = found(tmp_path, "laboratory")
+    laboratory = found(tmp_path, "laboratory", database=new_database("sqlite"))
     enrol(hospital, laboratory)
     hospital.register()
     yield hospital, laboratory
