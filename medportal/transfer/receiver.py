@@ -186,6 +186,8 @@ class ReceiverService:
         await stop.wait()
         self.stopping = True
         server.close()
+        for stream in self._shaking:
+            stream.abort()  # Nothing of them is in hand: nobody waits for strangers.
         for each in self.reception:
             each.stop()
         if self._connections:
