@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,7 +31,14 @@ from medportal.transfer.errors import (
     TransferError,
     Untrusted,
 )
-from medportal.transfer.ports import AcceptedRecord, Channel, Question, ReceiverStore
+from medportal.transfer.ports import (
+    AcceptedRecord,
+    Answer,
+    Channel,
+    NotReady,
+    Question,
+    ReceiverStore,
+)
 from medportal.transfer.receiving import Receiver, ReceiverPorts
 from medportal.transfer.sender import jittered, pause
 from medportal.transfer.tls import TlsStream
@@ -47,8 +54,10 @@ STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 class ReceiverSettings:
     """How the receiver behaves; ``listen`` is "host:port", times are seconds.
 
-    A partner above ``most_of_partner`` is told when to come back, which takes a HELLO;
-    ``most_silent_of_partner`` more connections may wait for that, and what comes above is cut.
+    At most ``most_shaking`` connections are in TLS's handshake at once, and so many of one origin;
+    above that the one that has been longest gives way. A partner above ``most_of_partner`` is
+    told when to come back, which takes a HELLO; ``most_silent_of_partner`` more connections may
+    wait for that, and what comes above is cut.
     """
 
     institution: str
@@ -146,7 +155,7 @@ class ReceiverService:
         self.allowances: dict[str, Allowance] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
-        self._shaking: Counter[str] = Counter()
+        self._shaking: dict[TlsStream, str] = {}
         self._strangers = full(STRANGERS_RATE, STRANGERS_BURST)
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -177,6 +186,8 @@ class ReceiverService:
         await stop.wait()
         self.stopping = True
         server.close()
+        for stream in self._shaking:
+            stream.abort()  # Nothing of them is in hand: nobody waits for strangers.
         for each in self.reception:
             each.stop()
         if self._connections:
@@ -188,12 +199,7 @@ class ReceiverService:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self.needs.settings
         origin = origin_of(str((writer.get_extra_info("peername") or ("",))[0]))
-        crowded = (
-            len(self._connections) >= settings.most_connections
-            or self._shaking.total() >= settings.most_shaking
-            or self._shaking[origin] >= settings.most_shaking_of_origin
-        )
-        if self.stopping or crowded:
+        if self.stopping or len(self._connections) >= settings.most_connections:
             writer.transport.abort()
             return
         task = asyncio.current_task()
@@ -212,7 +218,8 @@ class ReceiverService:
     ) -> None:
         credentials = self.needs.keystore.credentials(Purpose.CHANNEL)
         stream = TlsStream(reader, writer, credentials, server=True)
-        self._shaking[origin] += 1
+        self._make_room(origin)
+        self._shaking[stream] = origin
         try:
             async with asyncio.timeout(self.needs.settings.limits.handshake):
                 channel = await stream.handshake(self.needs.peer_of, utcnow())
@@ -222,12 +229,29 @@ class ReceiverService:
             await self._refused(error)
             return
         finally:
-            self._shaking -= Counter({origin: 1})  # Keeps no origin that has none.
+            self._shaking.pop(stream, None)
         peer = self.needs.peer_of(channel.peer)
         if peer is None:
             stream.abort()
             return
         await Reception(self, peer, stream).run(channel)
+
+    def _make_room(self, origin: str) -> None:
+        """Give up the handshake that takes longest where a new connection finds no room.
+
+        So whoever connects and says nothing keeps nobody out, also not from the same address: an
+        honest handshake takes milliseconds, and those that began last are left alone.
+        """
+        settings = self.needs.settings
+        of_origin = [stream for stream, each in self._shaking.items() if each == origin]
+        if len(of_origin) >= settings.most_shaking_of_origin:
+            oldest = of_origin[0]
+        elif len(self._shaking) >= settings.most_shaking:
+            oldest = next(iter(self._shaking))
+        else:
+            return
+        del self._shaking[oldest]
+        oldest.abort()
 
     def _check_count(self, partner: str) -> None:
         """Refuse a partner with too many connections, as soon as TLS has told who it is."""
@@ -339,9 +363,15 @@ class Reception:
         if count > self._needs.settings.most_of_partner:
             self.talk.post(ev.Declined(BUSY_AFTER_MS))
             return
-        welcome = await asyncio.to_thread(
-            self._needs.store.welcome, effect.sender, effect.held, effect.mark, utcnow()
-        )
+        try:
+            welcome = await asyncio.to_thread(
+                self._needs.store.welcome, effect.sender, effect.held, effect.mark, utcnow()
+            )
+        except Exception as error:
+            # A full disk or an absent database is no fault of the partner: it comes back later.
+            log.error("mark cannot be read", kind=type(error).__name__)
+            self.talk.post(ev.Declined(BUSY_AFTER_MS))
+            return
         self.talk.post(ev.Welcomed(welcome))
 
     async def _peer_head(self, effect: ev.PeerHead) -> None:
@@ -372,11 +402,17 @@ class Reception:
     async def _answer(self) -> None:
         while self._asked:
             questions, self._asked = self._asked, []
-            answers = await asyncio.to_thread(
-                self._needs.store.answer, self.peer.institution, questions, utcnow()
-            )
+            answers = await asyncio.to_thread(self._look_up, questions)
             self.talk.post(ev.Looked(tuple(answers.items())))
         self._asking = False
+
+    def _look_up(self, questions: Sequence[Question]) -> Mapping[str, Answer]:
+        """Answer queries; with "ask again" where storage fails, as with a full disk."""
+        try:
+            return self._needs.store.answer(self.peer.institution, questions, utcnow())
+        except Exception as error:
+            log.error("queries cannot be answered", kind=type(error).__name__)
+            return {question.tid: NotReady(BUSY_AFTER_MS) for question in questions}
 
     async def _accept(self, accept: ev.Accept) -> None:
         try:

@@ -169,10 +169,13 @@ def clinical_record(institution: str) -> ClinicalRecord:
     )
 
 
-def found(state: Path, name: str, port: int = 4000, database: str = "") -> House:
+def found(
+    state: Path, name: str, port: int = 4000, database: str = "", tenants: Path = TENANTS
+) -> House:
     """Make an institution from its tenant file: directory, keys, boxes, database.
 
     ``database`` is the address of a migrated database; without it, one is made in SQLite.
+    ``tenants`` is where its file lies.
     """
     variables = {
         "state": str(state),
@@ -182,7 +185,7 @@ def found(state: Path, name: str, port: int = 4000, database: str = "") -> House
         "hospital_port": "8443",
         "laboratory_port": "8444",
     }
-    tenant = load_tenants(TENANTS, [name], variables)[name]
+    tenant = load_tenants(tenants, [name], variables)[name]
     home = state / name
     passphrases = create_passphrases(home / "secrets")
     names = list(tenant.hostnames)

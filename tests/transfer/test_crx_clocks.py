@@ -1,0 +1,102 @@
+"""Clocks a day apart: named, nothing lost, and nothing registered that would not be otherwise.
+
+The services are processes of their own here, all of whose product takes its time from one clock.
+"""
+
+import socket
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crx_institutions import House, enrol, found
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+from test_crx_kills import PROCESS, Process, wait_for
+
+from medportal.core.clock import utcnow
+from medportal.delivery.models import Outbox
+
+DAY = 86_400
+
+
+class Clocked(Process):
+    """A sender or receiver whose clock is so many seconds ahead."""
+
+    def __init__(self, role: str, house: House, port: int, ahead: int) -> None:
+        self.command = [
+            *(sys.executable, "-W", "ignore", str(PROCESS), role),
+            *(str(house.home.parent), house.id, str(port), str(ahead)),
+        ]
+        self.log = (house.home / f"{role}.log").open("ab")
+        self.start()
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: Any) -> Iterator[tuple[House, House, int]]:
+    state: Path = tmp_path_factory.mktemp("clocks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    hospital, laboratory = found(state, "hospital"), found(state, "laboratory")
+    enrol(hospital, laboratory, port)
+    hospital.register()
+    yield hospital, laboratory, port
+    for house in (hospital, laboratory):
+        house.engine.dispose()
+
+
+def exchange(
+    houses: tuple[House, House, int], receiver: int, sender: int, tid: str, expected: set[str]
+) -> None:
+    """Run both with their clocks until a record is in an expected state, and end them in order."""
+    hospital, laboratory, port = houses
+    running = [Clocked("receive", hospital, port, receiver)]
+    try:
+        running.append(Clocked("send", laboratory, port, sender))
+        wait_for(lambda: laboratory.outbox()[tid].reason in expected)
+    finally:
+        ended = [each.stop() for each in reversed(running)]
+    assert ended == [0, 0]
+
+
+def queued(laboratory: House) -> str:
+    """Put a record into the outbox, as long ago as any of the clocks."""
+    (tid,) = laboratory.queue("hospital")
+    with Session(laboratory.engine) as session, session.begin():
+        row = update(Outbox).where(Outbox.tid == tid)
+        session.execute(row.values(next_at=utcnow() - timedelta(days=2)))
+    return tid
+
+
+@pytest.mark.parametrize(
+    ("receiver", "sender"), [(DAY, 0), (0, DAY)], ids=["receiver ahead", "sender ahead"]
+)
+def test_a_clock_that_is_a_day_ahead_stops_nothing(
+    houses: tuple[House, House, int], receiver: int, sender: int
+) -> None:
+    hospital, laboratory, _port = houses
+    tid = queued(laboratory)
+    exchange(houses, receiver, sender, tid, {"registered"})
+    assert tid in {row.tid for row in hospital.inbox()}
+
+
+@pytest.mark.parametrize(
+    ("receiver", "sender"), [(-DAY, 0), (0, -DAY)], ids=["receiver behind", "sender behind"]
+)
+def test_a_clock_that_is_a_day_behind_trusts_nobody_and_loses_nothing(
+    houses: tuple[House, House, int], receiver: int, sender: int
+) -> None:
+    """What was certified or withdrawn today is from its future; it is refused by name."""
+    hospital, laboratory, _port = houses
+    tid = queued(laboratory)
+    exchange(houses, receiver, sender, tid, {"channel-refused"})
+    assert tid not in {row.tid for row in hospital.inbox()}
+    who = hospital if receiver else laboratory
+    log = (who.home / ("receive.log" if receiver else "send.log")).read_text()
+    assert '"code": "certificate"' in log
+    # When the clock is right again, it arrives.
+    exchange(houses, 0, 0, tid, {"registered"})
+    assert [row.tid for row in hospital.inbox()].count(tid) == 1
