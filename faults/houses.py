@@ -103,18 +103,11 @@ class House:
 
 def build(wanted: dict[str, Wanted], mebibytes: int) -> dict[str, House]:
     """Make both institutions, their disks of that size and their servers; start no service yet."""
-    with ThreadPoolExecutor(2) as pool:
-        made = pool.map(lambda house: _found(house, wanted[house], mebibytes), HOUSES)
+    with ThreadPoolExecutor(len(HOUSES)) as pool:
+        made = pool.map(lambda name: _found(name, wanted[name], mebibytes), HOUSES)
         houses = {house.id: house for house in made}
-    said = {
-        house: json.loads(
-            houses[house].command("partner", "export", house, "--output", str(_descriptor(house)))
-        )["fingerprint"]
-        for house in HOUSES
-    }
-    for house, other in zip(HOUSES, reversed(HOUSES), strict=True):
-        file = str(_descriptor(other))
-        houses[house].command("partner", "trust", house, file, "--fingerprint", said[other])
+        said = dict(zip(HOUSES, pool.map(lambda name: _export(houses[name]), HOUSES), strict=True))
+        list(pool.map(lambda name: _trust(houses[name], _other(name), said[_other(name)]), HOUSES))
     laboratory, hospital = houses[LABORATORY], houses[HOSPITAL]
     laboratory.service("sender", "transfer", "send", LABORATORY)
     hospital.service("receiver", "transfer", "receive", HOSPITAL)
@@ -125,6 +118,21 @@ def build(wanted: dict[str, Wanted], mebibytes: int) -> dict[str, House]:
 
 def _descriptor(house: str) -> Path:
     return world.PLACE / f"{house}.descriptor"
+
+
+def _other(house: str) -> str:
+    return HOSPITAL if house == LABORATORY else LABORATORY
+
+
+def _export(house: House) -> str:
+    """Write an institution's descriptor; return the fingerprint that its people read out."""
+    said = house.command("partner", "export", house.id, "--output", str(_descriptor(house.id)))
+    return str(json.loads(said)["fingerprint"])
+
+
+def _trust(house: House, other: str, fingerprint: str) -> None:
+    file = str(_descriptor(other))
+    house.command("partner", "trust", house.id, file, "--fingerprint", fingerprint)
 
 
 def _found(name: str, wanted: Wanted, mebibytes: int) -> House:

@@ -144,9 +144,20 @@ def _round(
         Lose(dice.randint(5, 30), dice.uniform(1, 3)),
         Slow(dice.randint(10, 80), dice.uniform(1, 3)),
         *(Fill(house, disk, dice.uniform(0.5, 2)) for house, disk in disks),
+        _longer_than_patience(dice),
         PowerCut(_down(dice)),
         Restart(),
     ]
+
+
+def _longer_than_patience(dice: random.Random) -> Step:
+    """Return a fault that outlasts leases (10 s), answers (20 s), or silence and a PING (40 s)."""
+    long: list[Step] = [
+        Freeze("sender", dice.uniform(11, 15)),
+        Freeze("receiver", dice.uniform(21, 25)),
+        CutCable(dice.choice([LABORATORY, HOSPITAL]), True, dice.uniform(25, 45)),
+    ]
+    return dice.choice(long)
 
 
 def _down(dice: random.Random) -> float:

@@ -13,6 +13,8 @@ STOP_SECONDS = 40
 _WATCH_SECONDS = 0.2
 #: As the units of deploy/seven-hosts say: what ended by itself is started again after a while.
 _AGAIN_SECONDS = 1.0
+#: How long a process of the product may take, on a busy machine, until it listens to signals.
+_YOUNG_SECONDS = 20.0
 
 
 class Process:
@@ -23,7 +25,7 @@ class Process:
         self._words = words
         self._running: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._not_before = 0.0
+        self._not_before = self._began = 0.0
         self.is_wanted = False
         #: Exit statuses of ends that nobody asked for.
         self.own_ends: list[int] = []
@@ -38,6 +40,7 @@ class Process:
         if self._running is not None and self._running.poll() is None:
             return
         with self.log.open("ab") as log:
+            self._began = time.monotonic()
             self._running = subprocess.Popen(
                 world.inside(self.house, self._words),
                 cwd="/",
@@ -64,14 +67,21 @@ class Process:
             if self._running is not None and self._running.poll() is None:
                 self._running.send_signal(number)
 
-    def stop(self) -> int:
-        """Ask it to end, and return its exit status. Raises ``TimeoutExpired``."""
+    def ask_to_stop(self) -> None:
+        """Ask it to end in good order."""
         with self._lock:
             self.is_wanted = False
-            if self._running is None:
-                return 0
-            self._running.terminate()
-            return self._running.wait(STOP_SECONDS)
+            if self._running is not None:
+                self._running.terminate()
+
+    def ended(self) -> int:
+        """Wait until it has ended; return its exit status. Raises ``TimeoutExpired``."""
+        return 0 if self._running is None else self._running.wait(STOP_SECONDS)
+
+    @property
+    def is_young(self) -> bool:
+        """Whether it was started so lately that it may not have begun its work."""
+        return time.monotonic() - self._began < _YOUNG_SECONDS
 
     def watch(self) -> None:
         """Start it again if it ended by itself."""

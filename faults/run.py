@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,12 +18,13 @@ from faults import plan as plans
 from faults import verdict, world
 from faults.clerk import Clerk
 from faults.houses import EXCHANGE_PORT, HOSPITAL, HOUSES, LABORATORY, House, Wanted
-from faults.processes import Process, Watch, wait_until
+from faults.processes import Process, Watch
 from faults.wire import Kind, Trap, Wire
 
 PATIENTS = 12
 #: How long a trap waits for its frame: a sender that found nobody comes back within half a minute.
 _SPRING_SECONDS = 45.0
+_TELL_SECONDS = 10.0
 #: Disk that one record takes at most, in both databases' files and their logs; and the rest.
 _RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160
 
@@ -49,6 +51,9 @@ class Run:
     wire: Wire
     clerk: Clerk
     say: Callable[[str], None]
+    #: What was done: kills by victim, hits inside an exchange by victim and place, the rest.
+    killed: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     samples: int = 0
@@ -76,67 +81,57 @@ class Run:
             self._sample()
 
     def _step(self, step: plans.Step, share: int) -> None:
-        match step:
-            case plans.Strike():
-                self._strike(step, share)
-            case plans.Fill(house, disk, seconds):
-                self.clerk.enter(share)
-                self._fill(self.houses[house].disks[disk], seconds)
-            case _:
-                # Half of the share is on its way when it happens, half is entered while it lasts.
-                self.clerk.enter(share // 2)
-                self._happen(step, share - share // 2)
+        if isinstance(step, plans.Strike):
+            self._strike(step, share)
+            return
+        # Half of the share is on its way when it happens, half is entered while it lasts.
+        self.clerk.enter(share // 2)
+        seconds, undo = self._happen(step)
+        until = threading.Timer(seconds, undo)
+        until.start()
+        self.clerk.enter(share - share // 2)
+        until.join()
 
-    def _happen(self, step: plans.Step, share: int) -> None:
+    def _happen(self, step: plans.Step) -> tuple[float, Callable[[], None]]:
+        """Do what is planned; return how long it lasts, in seconds, and what undoes it."""
         match step:
             case plans.Kill(victim, down):
-                self.done["kills"] += self._kill(victim)
-                self._enter_and_wait(share if self._is_up(victim) else 0, down)
-                self.processes[victim].start()
-                self.clerk.enter(0 if self._is_up(victim) else share)
+                self._kill(victim)
+                return down, self.processes[victim].start
             case plans.Freeze(victim, seconds):
-                self.processes[victim].signal(signal.SIGSTOP)
-                self._enter_and_wait(share, seconds)
-                self.processes[victim].signal(signal.SIGCONT)
                 self.done["freezes"] += 1
+                self.processes[victim].signal(signal.SIGSTOP)
+                return seconds, lambda: self.processes[victim].signal(signal.SIGCONT)
             case plans.CutCable(house, silently, seconds):
-                world.cut(house, silently=silently)
-                self._enter_and_wait(share, seconds)
-                world.mend()
                 self.done["cuts"] += 1
+                world.cut(house, silently=silently)
+                return seconds, world.mend
             case plans.Lose(percent, seconds):
-                world.lose(percent)
-                self._enter_and_wait(share, seconds)
-                world.mend()
                 self.done["losses"] += 1
+                world.lose(percent)
+                return seconds, world.mend
             case plans.Slow(milliseconds, seconds):
-                self._slow(milliseconds, seconds, share)
+                self.done["slow"] += 1
+                return seconds, self._slow(milliseconds)
+            case plans.Fill(house, disk, seconds):
+                self.done["full disks"] += 1
+                place = self.houses[house].disks[disk]
+                world.fill(place)
+                return seconds, lambda: world.free(place)
             case plans.PowerCut(down):
-                for process in self.processes.values():
-                    self.done["kills"] += process.kill()
-                time.sleep(down)
-                self._start_all()
                 self.done["power cuts"] += 1
-                self.clerk.enter(share)
+                for victim in self.processes:
+                    self._kill(victim)
+                return down, self._start_all
             case plans.Restart():
-                self.stop_services()
-                self.clerk.enter(share)
-                self._start_all()
                 self.done["restarts"] += 1
+                self.stop_services()
+                return 0, self._start_all
+            case plans.Strike():
+                raise ValueError("a strike waits for its frame")
 
-    def _is_up(self, victim: str) -> bool:
-        """Tell whether the laboratory can file while this one is down."""
-        return victim != f"database-{LABORATORY}"
-
-    def _enter_and_wait(self, share: int, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        self.clerk.enter(share)
-        time.sleep(max(0.0, until - time.monotonic()))
-
-    def _kill(self, victim: str) -> bool:
-        was = self.processes[victim].kill()
-        self.done[f"killed {victim}"] += was
-        return was
+    def _kill(self, victim: str) -> None:
+        self.killed[victim] += self.processes[victim].kill()
 
     def _start_all(self) -> None:
         for process in self.processes.values():
@@ -145,7 +140,7 @@ class Run:
     def _strike(self, step: plans.Strike, share: int) -> None:
         def act() -> None:
             if step.victim:
-                self.done["kills inside"] += self._kill(step.victim)
+                self._kill(step.victim)
 
         trap = Trap(step.kind, step.nth, step.moment, act)
         self.wire.set(trap)
@@ -160,10 +155,10 @@ class Run:
                 entered += 1
             is_sprung = trap.sprung.wait(0.01 if entered < share else 0.5)
         self.wire.set(None)
-        where = f"{step.victim or 'cable'} {step.moment} {step.kind}"
-        self.done["struck" if is_sprung else "not struck"] += 1
         if is_sprung:
-            self.done[f"struck {where}"] += 1
+            self.struck[f"{step.victim or 'cable'} {step.moment} {step.kind}"] += 1
+        else:
+            self.done["never struck"] += 1
         time.sleep(step.down)
         if step.victim:
             self.processes[step.victim].start()
@@ -176,31 +171,27 @@ class Run:
         process = house.processes.get(f"database-{LABORATORY}")
         return process is None or process.is_wanted
 
-    def _slow(self, milliseconds: int, seconds: float, share: int) -> None:
+    def _slow(self, milliseconds: int) -> Callable[[], None]:
         self.netem = world.delay(milliseconds)
-        if not self.netem:
-            self.wire.delay = milliseconds / 1000
-        self._enter_and_wait(share, seconds)
-        self.wire.delay = 0.0
-        world.undelay()
-        self.done["slow"] += 1
-
-    def _fill(self, disk: Path, seconds: float) -> None:
-        world.fill(disk)
-        self._enter_and_wait(0, seconds)
-        world.free(disk)
-        self.done["full disks"] += 1
+        if self.netem:
+            return world.undelay
+        # The relay lets every piece wait instead.
+        self.wire.delay = milliseconds / 1000
+        return lambda: setattr(self.wire, "delay", 0.0)
 
     def stop_services(self) -> None:
         """Stop the product's processes in good order, and expect that they do."""
         for process in self.services:
+            process.ask_to_stop()
+        for process in self.services:
             try:
-                code = process.stop()
+                code = process.ended()
             except subprocess.TimeoutExpired:
                 self.problems.append(f"{process.name} did not stop when it was asked")
                 process.kill()
                 continue
-            if code:
+            # Who is asked before it has begun to listen to signals ends by the signal.
+            if code and not (code == -signal.SIGTERM and process.is_young):
                 self.problems.append(f"{process.name} ended with {code} when it was asked to stop")
 
     def _sample(self) -> None:
@@ -216,12 +207,16 @@ class Run:
         self.wire.set(None)
         began = time.monotonic()
         self._start_all()
-        entered = self.clerk.entered
-        is_well = wait_until(
-            lambda: verdict.is_settled(self.houses, entered), self.order.settle, every=0.5
-        )
-        if not is_well:
-            self.problems += verdict.what_is_stuck(self.houses, entered)
+        entered, last = self.clerk.entered, began
+        while not verdict.is_settled(self.houses, entered):
+            now = time.monotonic()
+            if now - began > self.order.settle:
+                self.problems += verdict.what_is_stuck(self.houses, entered)
+                break
+            if now - last > _TELL_SECONDS:
+                self.say(f"       {verdict.what_is_stuck(self.houses, entered)}")
+                last = now
+            time.sleep(0.5)
         return time.monotonic() - began
 
 
@@ -262,6 +257,8 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
         "corrections": clerk.corrections,
         "entered_again": clerk.again,
         "steps": len(steps),
+        "killed": dict(sorted(it.killed.items())),
+        "struck": dict(sorted(it.struck.items())),
         "done": dict(sorted(it.done.items())),
         "connections": wire.connections,
         "frames": dict(wire.frames),

@@ -103,7 +103,8 @@ def documents(house: str, disk: Path, logs: Path) -> tuple[Process, str]:
     _wait_for(host)
     with _client(host, disk) as client:
         client.admin.command("createUser", "root", pwd=root, roles=["root"])
-    first.stop()
+    first.ask_to_stop()
+    first.ended()
     process = Process(first.name, house, [*command, "--auth"], log)
     process.start()
     _wait_for(host)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from sqlalchemy import ColumnElement, func, select
@@ -177,17 +178,25 @@ def _hospital(house: House, entered: Entered) -> list[str]:
 
 def _logs(houses: Houses) -> list[str]:
     """Both audit logs whole, and every document as it was filed; by the product's commands."""
-    problems = []
-    for name in HOUSES:
-        for words in (("audit", "verify", name), ("store", "status", name, "--verify")):
-            try:
-                said = json.loads(houses[name].command(*words))
-            except WorldError as error:
-                problems.append(f"medportal {' '.join(words)}: {error}")
-                continue
-            if said.get("finding", "whole") != "whole" or said.get("wrong") or said.get("why"):
-                problems.append(f"medportal {' '.join(words)}: {said}")
-    return problems
+    asked = [
+        (houses[name], words)
+        for name in HOUSES
+        for words in (("audit", "verify", name), ("store", "status", name, "--verify"))
+    ]
+    with ThreadPoolExecutor(len(HOUSES)) as pool:
+        found = pool.map(lambda each: _whole(*each), asked)
+    return [problem for problem in found if problem]
+
+
+def _whole(house: House, words: tuple[str, ...]) -> str:
+    """Run a command that checks something; return what is wrong, or nothing."""
+    try:
+        said = json.loads(house.command(*words))
+    except WorldError as error:
+        return f"medportal {' '.join(words)}: {error}"
+    if said.get("finding", "whole") != "whole" or said.get("wrong") or said.get("why"):
+        return f"medportal {' '.join(words)}: {said}"
+    return ""
 
 
 def _personal(houses: Houses, clerk: Clerk) -> list[str]:

@@ -16,8 +16,9 @@ from faults import servers, world
 pytestmark = [pytest.mark.root, pytest.mark.postgresql]
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = 80
-#: A run is bounded by itself; this is for a machine on which something hangs.
-SECONDS = 270
+#: A run is bounded by itself, and takes less than a minute where nothing else runs; this is for a
+#: machine on which it hangs, and one with much else to do.
+SECONDS = 540
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.timeout(SECONDS + 60)
 def test_every_record_arrives_once_whatever_is_done_meanwhile(able):
     words = ["--seeds", "20", "--records", str(RECORDS), "--rounds", "0", "--settle", "120"]
     done = subprocess.run(
@@ -57,9 +59,11 @@ def test_every_record_arrives_once_whatever_is_done_meanwhile(able):
     assert found["problems"] == []
     # It was about something: records and corrections, and every kind of fault came to pass.
     assert found["records"] >= RECORDS and found["corrections"] > 0
-    assert found["done"]["struck"] == 3 and found["done"]["kills inside"] == 2
-    for victim in ("sender", "receiver", "jobs-hospital", "database-hospital"):
-        assert found["done"][f"killed {victim}"] >= 1
+    struck = {where.split()[0] for where in found["struck"]}
+    assert struck == {"sender", "receiver", "cable"} and "never struck" not in found["done"]
+    for victim in ("sender", "receiver", "jobs-hospital", "jobs-laboratory", "database-hospital"):
+        assert found["killed"][victim] >= 1
+    assert found["killed"]["documents-hospital"] >= 1
     for kind in ("cuts", "losses", "full disks", "power cuts"):
         assert found["done"][kind] == 1
     assert found["samples"] > 0 and found["connections"] > 3
