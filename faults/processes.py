@@ -13,8 +13,6 @@ STOP_SECONDS = 40
 _WATCH_SECONDS = 0.2
 #: As the units of deploy/seven-hosts say: what ended by itself is started again after a while.
 _AGAIN_SECONDS = 1.0
-#: How long a process of the product may take, on a busy machine, until it listens to signals.
-_YOUNG_SECONDS = 20.0
 
 
 class Process:
@@ -25,7 +23,9 @@ class Process:
         self._words = words
         self._running: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._not_before = self._began = 0.0
+        self._not_before = 0.0
+        #: Whether it had begun to listen to signals when it was asked to stop.
+        self.has_heard = False
         self.is_wanted = False
         #: Exit statuses of ends that nobody asked for.
         self.own_ends: list[int] = []
@@ -40,7 +40,6 @@ class Process:
         if self._running is not None and self._running.poll() is None:
             return
         with self.log.open("ab") as log:
-            self._began = time.monotonic()
             self._running = subprocess.Popen(
                 world.inside(self.house, self._words),
                 cwd="/",
@@ -70,18 +69,14 @@ class Process:
     def ask_to_stop(self) -> None:
         """Ask it to end in good order."""
         with self._lock:
-            self.is_wanted = False
-            if self._running is not None:
+            self.is_wanted = self.has_heard = False
+            if self._running is not None and self._running.poll() is None:
+                self.has_heard = _catches(self._running.pid, signal.SIGTERM)
                 self._running.terminate()
 
     def ended(self) -> int:
         """Wait until it has ended; return its exit status. Raises ``TimeoutExpired``."""
         return 0 if self._running is None else self._running.wait(STOP_SECONDS)
-
-    @property
-    def is_young(self) -> bool:
-        """Whether it was started so lately that it may not have begun its work."""
-        return time.monotonic() - self._began < _YOUNG_SECONDS
 
     def watch(self) -> None:
         """Start it again if it ended by itself."""
@@ -93,6 +88,14 @@ class Process:
             self.own_ends.append(self._running.returncode)
             self._not_before = time.monotonic() + _AGAIN_SECONDS
             self._start()
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal (proc(5), SigCgt)."""
+    for line in Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 class Watch:

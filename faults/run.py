@@ -191,7 +191,7 @@ class Run:
                 process.kill()
                 continue
             # Who is asked before it has begun to listen to signals ends by the signal.
-            if code and not (code == -signal.SIGTERM and process.is_young):
+            if code and (process.has_heard or code != -signal.SIGTERM):
                 self.problems.append(f"{process.name} ended with {code} when it was asked to stop")
 
     def _sample(self) -> None:
