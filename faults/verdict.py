@@ -21,6 +21,8 @@ from medportal.records.models import Record, RecordVersion
 Houses = Mapping[str, House]
 Entered = Mapping[tuple[str, int], bytes]
 _SHOWN = 5
+#: Logs of the servers, and what commands said to whoever typed them.
+_OTHERS = ("postgresql-", "documents-", "commands-")
 
 
 def receipts_without_record(houses: Houses) -> list[str] | None:
@@ -200,7 +202,10 @@ def _whole(house: House, words: tuple[str, ...]) -> str:
 
 
 def _personal(houses: Houses, clerk: Clerk) -> list[str]:
-    """Return logs, also those of the servers, that say something of a person."""
+    """Return logs, also those of the servers, that say something of a person.
+
+    And those of the product that hold anything but a line of JSON for each event.
+    """
     words = {FAMILY, NOTES, *FAMILY.split()}
     for patient in clerk.patients:
         words |= {patient.subject.number, patient.subject.birth_date.isoformat()}
@@ -211,7 +216,17 @@ def _personal(houses: Houses, clerk: Clerk) -> list[str]:
             problems.append(f"{log.name} says something of a person")
         if "Traceback" in text:
             problems.append(f"{log.name} holds a traceback")
+        if not log.name.startswith(_OTHERS) and not all(map(_is_json, text.splitlines())):
+            problems.append(f"{log.name} holds a line that is no JSON")
     return problems
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def duplicates_answered(hospital: House) -> int:

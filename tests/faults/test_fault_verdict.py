@@ -266,8 +266,14 @@ def test_it_finds_what_is_personal_in_a_log(houses, clerk, tmp_path, word):
 
 
 def test_it_finds_a_traceback_in_a_log(houses, clerk, tmp_path):
-    (tmp_path / "jobs.log").write_text("Traceback (most recent call last):\n")
-    assert verdict.check(houses, clerk) == ["jobs.log holds a traceback"]
+    (tmp_path / "postgresql-x.log").write_text("Traceback (most recent call last):\n")
+    assert verdict.check(houses, clerk) == ["postgresql-x.log holds a traceback"]
+
+
+def test_it_finds_what_is_no_event_in_a_log_of_the_product(houses, clerk, tmp_path):
+    for name in ("jobs", "postgresql-x"):
+        (tmp_path / f"{name}.log").write_text("socket.send() raised exception.\n")
+    assert verdict.check(houses, clerk) == ["jobs.log holds a line that is no JSON"]
 
 
 @pytest.mark.parametrize(
