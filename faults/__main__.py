@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--hospital-database", choices=["sqlite", "postgresql"])
     parser.add_argument("--documents", choices=["sql", "mongodb"], default="sql")
-    parser.add_argument("--settle", type=float, default=180, help="seconds that healing may take")
+    parser.add_argument("--settle", type=float, default=600, help="seconds that healing may take")
     parser.add_argument("--keep", type=Path, help="where to put the logs of the runs")
     said = parser.parse_args()
     if reason := world.missing():
