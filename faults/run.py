@@ -22,8 +22,9 @@ from faults.processes import Process, Watch
 from faults.wire import Kind, Trap, Wire
 
 PATIENTS = 12
-#: How long a trap waits for its frame: a sender that found nobody comes back within half a minute.
-_SPRING_SECONDS = 45.0
+#: How long a trap waits for its frame: a sender that found nobody comes back within half a minute,
+#: and on a busy machine takes as long again.
+_SPRING_SECONDS = 90.0
 _TELL_SECONDS = 10.0
 #: Disk that one record takes at most, in both databases' files and their logs; and the rest.
 _RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160

@@ -23,8 +23,8 @@ _CONNECT_SECONDS = 3.0
 #: TLS's handshake, then HELLO and PROOF.
 _PROVING = 5
 #: Lengths of records, in bytes: below the first nothing but a PING, a BYE, an UNKNOWN; one receipt
-#: is shorter than the second, one offer longer; only what is delivered is above the third.
-_SMALL, _RECEIPT, _DELIVERED = 120, 1_400, 3_000
+#: is shorter than the second, one offer longer; what is delivered on an offer is above the third.
+_SMALL, _RECEIPT, _DELIVERED = 120, 1_400, 1_500
 
 
 class Kind(StrEnum):
@@ -68,15 +68,16 @@ class _Talk:
     proving: int = 0
     is_asked: bool = False
     has_asked: bool = False
+    has_offered: bool = False
 
     def of_sender(self, length: int) -> Kind:
         self.proving += 1
         if self.proving <= _PROVING:
             return Kind.HANDSHAKE
-        if length > _DELIVERED:
-            return Kind.DELIVER
         if length < _SMALL:
             return Kind.OTHER
+        if self.has_offered and length > _DELIVERED:
+            return Kind.DELIVER
         self.is_asked = self.has_asked = True
         return Kind.QUERY
 
@@ -88,7 +89,7 @@ class _Talk:
         # Where nothing was asked, several receipts were sent at once.
         if length < _RECEIPT or not self.is_asked:
             return Kind.RECEIPT
-        self.is_asked = False
+        self.is_asked, self.has_offered = False, True
         return Kind.OFFER
 
 

@@ -60,12 +60,16 @@ def prove(sender: socket.socket, receiver: socket.socket) -> None:
     say(receiver, sender, 1152)
 
 
+def offer(sender: socket.socket, receiver: socket.socket) -> None:
+    say(sender, receiver, QUERY)
+    say(receiver, sender, OFFER)
+
+
 def test_frames_are_told_apart_by_who_speaks_and_how_long():
     with ends() as (wire, sender, receiver):
         prove(sender, receiver)
         for _ in range(2):
-            say(sender, receiver, QUERY)
-            say(receiver, sender, OFFER)
+            offer(sender, receiver)
             say(sender, receiver, DELIVER)
             say(receiver, sender, RECEIPT)
         # A batch of offers, then receipts that were sent at once: nothing was asked for them.
@@ -91,7 +95,7 @@ def test_a_trap_cuts_at_the_nth_frame_of_its_kind(moment, passed):
         acted = threading.Event()
         trap = Trap(Kind.DELIVER, 2, moment, acted.set)
         wire.set(trap)
-        say(sender, receiver, QUERY)
+        offer(sender, receiver)
         say(sender, receiver, DELIVER)
         assert not trap.sprung.is_set()
         sender.sendall(record(DELIVER))
@@ -105,6 +109,7 @@ def test_a_trap_after_a_frame_leaves_the_connection_to_who_is_left():
         prove(sender, receiver)
         trap = Trap(Kind.DELIVER, 1, Moment.AFTER, lambda: None)
         wire.set(trap)
+        offer(sender, receiver)
         say(sender, receiver, DELIVER)
         assert trap.sprung.wait(SECONDS)
         # It is there once.
