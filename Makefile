@@ -12,10 +12,14 @@ MAIL_PORT ?= 2525
 # Rules of the seven hosts: nft, ufw or none; and the network that their patient goes to.
 RULES ?= nft
 TO ?= remote
+# The long run of faults: which plans, how many records in each, and on which databases.
+SEEDS ?= 1
+RECORDS ?= 2000
+FAULTS_ARGS ?=
 # Two workers; the tests of a file stay together, so that they share what they set up.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
@@ -59,6 +63,10 @@ topology-test: $(VENV)/.installed-dev
 
 topology-move: $(VENV)/.installed-dev
 	@$(BIN)/python -m deploy.topology move $(TO)
+
+# Kills, cut cables, full disks while records travel (root, Linux; docs/faults.md): some minutes a seed.
+faults: $(VENV)/.installed-dev
+	@$(BIN)/python -W ignore -m faults --seeds $(SEEDS) --records $(RECORDS) $(FAULTS_ARGS)
 
 check-python:
 	@test -n "$(PYTHON)" || { \

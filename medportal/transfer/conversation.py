@@ -68,6 +68,7 @@ class Conversation(Generic[S]):
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._frames = FrameBuffer(HANDSHAKE_FRAME)
         self._slots = asyncio.Semaphore(FRAMES_WAITING)
+        self._is_broken = False
 
     def post(self, event: Event) -> None:
         """Give the session an event; in order, and never refused."""
@@ -107,12 +108,14 @@ class Conversation(Generic[S]):
                 self._perform(effect)
 
     async def _send(self, bodies: list[bytes]) -> None:
-        if not bodies:
+        # What waits in the queue is worked on; a socket that broke is written to no more.
+        if not bodies or self._is_broken:
             return
         data = b"".join(map(encode_frame, bodies))
         try:
             await asyncio.wait_for(self._stream.send(data), SEND_WITHIN)
         except (ChannelError, TimeoutError):
+            self._is_broken = True
             self.post(Lost())
 
     async def _read(self) -> None:

@@ -1,0 +1,42 @@
+"""``python -m faults``: runs, one after another; a line of JSON for each."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from faults import world
+
+
+def main() -> int:
+    """Run the command line; return 1 if a run found a problem, 2 if none can be made here."""
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--seeds", default="1", help="one or more, separated by commas")
+    parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3, help="0: a brief plan")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--hospital-database", choices=["sqlite", "postgresql"])
+    parser.add_argument("--documents", choices=["sql", "mongodb"], default="sql")
+    parser.add_argument("--settle", type=float, default=600, help="seconds that healing may take")
+    parser.add_argument("--keep", type=Path, help="where to put the logs of the runs")
+    said = parser.parse_args()
+    if reason := world.missing():
+        print(f"faults: {reason}", file=sys.stderr)
+        return 2
+    return max(_run(said, seed) for seed in said.seeds.split(","))
+
+
+def _run(said: argparse.Namespace, seed: str) -> int:
+    words = [sys.executable, "-m", "faults.inside", "--outside", world.network(), "--seed", seed]
+    for name in ("records", "rounds", "database", "documents", "settle"):
+        words += [f"--{name}", str(getattr(said, name))]
+    words += ["--hospital-database", said.hospital_database or said.database]
+    if said.keep:
+        words += ["--keep", str((said.keep / f"seed-{seed}").resolve())]
+    command = world.enter(words)
+    done = subprocess.run(command, cwd=world.ROOT, env=world.environment(), check=False)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The first processes of a world: one takes in what others leave behind, its child runs.
+
+Started by ``python -m faults``, never by hand.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from faults import run, world
+from faults.houses import Wanted
+
+
+def main() -> int:
+    """Carry out one run; return 1 if it found a problem."""
+    parser = argparse.ArgumentParser(prog="faults.inside")
+    for name in ("outside", "database", "hospital-database", "documents"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("seed", "records", "rounds"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--settle", type=float, required=True)
+    parser.add_argument("--keep", type=Path)
+    said = parser.parse_args()
+    world.lay(said.outside)
+    child = os.fork()
+    if child:
+        return _take_in(child)
+    order = run.Order(
+        said.seed,
+        said.records,
+        said.rounds,
+        Wanted(said.database),
+        Wanted(said.hospital_database, said.documents),
+        said.settle,
+        said.keep,
+    )
+    figures = run.run(order, lambda line: print(line, file=sys.stderr, flush=True))
+    print(run.line(figures), flush=True)
+    return 1 if figures["problems"] else 0
+
+
+def _take_in(child: int) -> int:
+    """Wait for every process whose parent died; return the status of the child when it ends."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            return os.waitstatus_to_exitcode(status) & 0xFF
+
+
+if __name__ == "__main__":
+    sys.exit(main())

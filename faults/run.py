@@ -1,0 +1,293 @@
+"""One run: a plan carried out while records are entered, then peace, then the verdict."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faults import houses as institutions
+from faults import plan as plans
+from faults import verdict, world
+from faults.clerk import Clerk
+from faults.houses import EXCHANGE_PORT, HOSPITAL, HOUSES, LABORATORY, House, Wanted
+from faults.processes import Process, Watch
+from faults.wire import Kind, Trap, Wire
+
+PATIENTS = 12
+#: How long a trap waits for its frame: a sender that found nobody comes back within half a minute,
+#: and on a busy machine takes as long again.
+_SPRING_SECONDS = 90.0
+_TELL_SECONDS = 10.0
+#: Disk that one record takes at most, in both databases' files and their logs; and the rest.
+_RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run is asked for. ``settle`` is how long, in seconds, healing may take."""
+
+    seed: int
+    records: int
+    rounds: int
+    laboratory: Wanted
+    hospital: Wanted
+    settle: float
+    keep: Path | None = None
+
+
+@dataclass
+class Run:
+    """A run at work."""
+
+    order: Order
+    houses: dict[str, House]
+    wire: Wire
+    clerk: Clerk
+    say: Callable[[str], None]
+    #: What was done: kills by victim, hits inside an exchange by victim and place, the rest.
+    killed: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    samples: int = 0
+    netem: bool | None = None
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """Return every process by name, servers first."""
+        found = [p for name in HOUSES for p in self.houses[name].processes.values()]
+        found.sort(key=lambda p: not p.name.startswith(("database", "documents")))
+        return {process.name: process for process in found}
+
+    @property
+    def services(self) -> list[Process]:
+        """Return the processes of the product."""
+        servers = ("database", "documents")
+        return [p for p in self.processes.values() if not p.name.startswith(servers)]
+
+    def carry_out(self, steps: list[plans.Step]) -> None:
+        """Do everything that is planned, with a share of the records for each step."""
+        shares = [self.order.records * n // len(steps) for n in range(len(steps) + 1)]
+        for number, step in enumerate(steps):
+            self.say(f"{len(self.clerk.entered):>5}  {step}")
+            self._step(step, shares[number + 1] - shares[number])
+            self._sample()
+
+    def _step(self, step: plans.Step, share: int) -> None:
+        if isinstance(step, plans.Strike):
+            self._strike(step, share)
+            return
+        # Half of the share is on its way when it happens, half is entered while it lasts.
+        self.clerk.enter(share // 2)
+        seconds, undo = self._happen(step)
+        until = threading.Timer(seconds, undo)
+        until.start()
+        self.clerk.enter(share - share // 2)
+        until.join()
+
+    def _happen(self, step: plans.Step) -> tuple[float, Callable[[], None]]:
+        """Do what is planned; return how long it lasts, in seconds, and what undoes it."""
+        match step:
+            case plans.Kill(victim, down):
+                self._kill(victim)
+                return down, self.processes[victim].start
+            case plans.Freeze(victim, seconds):
+                self.done["freezes"] += 1
+                self.processes[victim].signal(signal.SIGSTOP)
+                return seconds, lambda: self.processes[victim].signal(signal.SIGCONT)
+            case plans.CutCable(house, silently, seconds):
+                self.done["cuts"] += 1
+                world.cut(house, silently=silently)
+                return seconds, world.mend
+            case plans.Lose(percent, seconds):
+                self.done["losses"] += 1
+                world.lose(percent)
+                return seconds, world.mend
+            case plans.Slow(milliseconds, seconds):
+                self.done["slow"] += 1
+                return seconds, self._slow(milliseconds)
+            case plans.Fill(house, disk, seconds):
+                self.done["full disks"] += 1
+                place = self.houses[house].disks[disk]
+                world.fill(place)
+                return seconds, lambda: world.free(place)
+            case plans.PowerCut(down):
+                self.done["power cuts"] += 1
+                for victim in self.processes:
+                    self._kill(victim)
+                return down, self._start_all
+            case plans.Restart():
+                self.done["restarts"] += 1
+                self.stop_services()
+                return 0, self._start_all
+            case plans.Strike():
+                raise ValueError("a strike waits for its frame")
+
+    def _kill(self, victim: str) -> None:
+        self.killed[victim] += self.processes[victim].kill()
+
+    def _start_all(self) -> None:
+        for process in self.processes.values():
+            process.start()
+
+    def _strike(self, step: plans.Strike, share: int) -> None:
+        def act() -> None:
+            if step.victim:
+                self._kill(step.victim)
+
+        trap = Trap(step.kind, step.nth, step.moment, act)
+        self.wire.set(trap)
+        if step.kind is Kind.HANDSHAKE:
+            self.wire.cut()
+        # Records to spring it on: a share may be less than the frames that the trap waits for.
+        is_sprung, entered = False, 0
+        until = time.monotonic() + _SPRING_SECONDS
+        while not is_sprung and time.monotonic() < until:
+            if entered < max(share, step.nth) and self._room:
+                self.clerk.enter(1)
+                entered += 1
+            is_sprung = trap.sprung.wait(0.01 if entered < share else 0.5)
+        self.wire.set(None)
+        if is_sprung:
+            self.struck[f"{step.victim or 'cable'} {step.moment} {step.kind}"] += 1
+        else:
+            self.done["never struck"] += 1
+        time.sleep(step.down)
+        if step.victim:
+            self.processes[step.victim].start()
+        self.clerk.enter(max(0, share - entered))
+
+    @property
+    def _room(self) -> bool:
+        """Whether the laboratory's database takes records: the clerk would wait for it."""
+        house = self.houses[LABORATORY]
+        process = house.processes.get(f"database-{LABORATORY}")
+        return process is None or process.is_wanted
+
+    def _slow(self, milliseconds: int) -> Callable[[], None]:
+        self.netem = world.delay(milliseconds)
+        if self.netem:
+            return world.undelay
+        # The relay lets every piece wait instead.
+        self.wire.delay = milliseconds / 1000
+        return lambda: setattr(self.wire, "delay", 0.0)
+
+    def stop_services(self) -> None:
+        """Stop the product's processes in good order, and expect that they do."""
+        for process in self.services:
+            process.ask_to_stop()
+        for process in self.services:
+            try:
+                code = process.ended()
+            except subprocess.TimeoutExpired:
+                self.problems.append(f"{process.name} did not stop when it was asked")
+                process.kill()
+                continue
+            # Who is asked before it has begun to listen to signals ends by the signal.
+            if code and (process.has_heard or code != -signal.SIGTERM):
+                self.problems.append(f"{process.name} ended with {code} when it was asked to stop")
+
+    def _sample(self) -> None:
+        found = verdict.receipts_without_record(self.houses)
+        if found is None:
+            return
+        self.samples += 1
+        self.problems += found
+
+    def heal(self) -> float:
+        """Mend everything and wait until all is well; return how long that took, in seconds."""
+        world.mend()
+        self.wire.set(None)
+        began = time.monotonic()
+        self._start_all()
+        entered, last = self.clerk.entered, began
+        while not verdict.is_settled(self.houses, entered):
+            now = time.monotonic()
+            if now - began > self.order.settle:
+                self.problems += verdict.what_is_stuck(self.houses, entered)
+                break
+            if now - last > _TELL_SECONDS:
+                self.say(f"       {verdict.what_is_stuck(self.houses, entered)}")
+                last = now
+            time.sleep(0.5)
+        return time.monotonic() - began
+
+
+def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
+    """Carry out a run in this world; return its figures, with every problem found."""
+    began = time.monotonic()
+    mebibytes = _BASE_MEBIBYTES + order.records * _RECORD_BYTES // 2**20
+    wanted = {LABORATORY: order.laboratory, HOSPITAL: order.hospital}
+    houses = institutions.build(wanted, mebibytes)
+    clerk = Clerk(houses[LABORATORY], random.Random(order.seed))
+    clerk.register(houses[HOSPITAL], PATIENTS)
+    prepared = time.monotonic() - began
+    say(f"prepared in {prepared:.1f} s")
+    near = (world.CABLES[LABORATORY].middle, EXCHANGE_PORT)
+    far = (world.CABLES[HOSPITAL].end, EXCHANGE_PORT)
+    with Wire(near, far) as wire:
+        it = Run(order, houses, wire, clerk, say)
+        disks = [(name, disk) for name in HOUSES for disk in houses[name].disks]
+        steps = plans.make(order.seed, order.rounds, list(it.processes), disks)
+        with Watch(list(it.processes.values())):
+            it.heal()
+            begun = time.monotonic()
+            it.carry_out(steps)
+            faulty = time.monotonic() - begun
+            say("healed; waiting until all is well")
+            settled = it.heal()
+            it.stop_services()
+        it.problems += verdict.check(houses, clerk)
+        it.problems += _crashes(it)
+    if order.keep:
+        shutil.copytree(world.PLACE / "logs", order.keep, dirs_exist_ok=True)
+    return {
+        "faults": "sender to receiver",
+        "seed": order.seed,
+        LABORATORY: f"{order.laboratory.database}, documents in {order.laboratory.documents}",
+        HOSPITAL: f"{order.hospital.database}, documents in {order.hospital.documents}",
+        "records": len(clerk.entered),
+        "corrections": clerk.corrections,
+        "entered_again": clerk.again,
+        "steps": len(steps),
+        "killed": dict(sorted(it.killed.items())),
+        "struck": dict(sorted(it.struck.items())),
+        "done": dict(sorted(it.done.items())),
+        "connections": wire.connections,
+        "frames": dict(wire.frames),
+        "duplicates_answered": verdict.duplicates_answered(houses[HOSPITAL]),
+        "samples": it.samples,
+        "ended_by_themselves": {p.name: p.own_ends for p in it.processes.values() if p.own_ends},
+        "netem": {True: "used", False: "not in this kernel", None: "not asked"}[it.netem],
+        "seconds": {
+            "preparing": round(prepared, 1),
+            "faults": round(faulty, 1),
+            "healing": round(settled, 1),
+        },
+        "problems": it.problems,
+    }
+
+
+def _crashes(it: Run) -> list[str]:
+    """Return who ended by itself other than because its database was away when it began.
+
+    The command line says so with status 2; anything else is a crash.
+    """
+    return [
+        f"{process.name} ended by itself: {process.own_ends}"
+        for process in it.services
+        if any(code != 2 for code in process.own_ends)
+    ]
+
+
+def line(figures: dict[str, Any]) -> str:
+    """Return the figures of a run as a line of JSON."""
+    return json.dumps(figures, ensure_ascii=False)
