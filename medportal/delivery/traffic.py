@@ -96,7 +96,7 @@ def has_uncounted(session: Session, now: datetime) -> bool:
     """Tell whether anything is to be counted, without locking anything."""
     since = _sent_mark(session) or now - REACH
     # Told even where nothing was sent, once an hour: what has been looked at is not asked again.
-    if now - LAG - since >= HOUR or _sent_since(session, since, now - LAG):
+    if now - LAG - since >= HOUR or _first_sent(session, since, now - LAG):
         return True
     return session.scalar(_behind().limit(1)) is not None
 
@@ -124,23 +124,27 @@ def _sent_mark(session: Session) -> datetime | None:
     return session.scalar(query)
 
 
-def _sent_since(session: Session, since: datetime, until: datetime) -> bool:
-    return any(
+def _first_sent(session: Session, since: datetime, until: datetime) -> datetime | None:
+    """Return when the first transfer of a time was settled: one look into the index a state."""
+    found = [
         session.scalar(
-            select(Outbox.tid)
+            select(Outbox.settled_at)
             .where(Outbox.state == state, Outbox.settled_at >= since, Outbox.settled_at < until)
+            .order_by(Outbox.settled_at)
             .limit(1)
         )
-        is not None
         for state in _SETTLED
-    )
+    ]
+    return min((at for at in found if at is not None), default=None)
 
 
 def _count_sent(session: Session, now: datetime) -> bool:
     """Count what was settled since the mark, hour by hour, up to a while ago."""
-    begin, target = _sent_mark(session) or hour_of(now - REACH), now - LAG
-    if begin >= target:
+    mark, target = _sent_mark(session) or hour_of(now - REACH), now - LAG
+    if mark >= target:
         return False
+    # Hours in which nothing was sent are leapt over.
+    begin = _first_sent(session, mark, target) or target
     for start, end in _windows(begin, target, HOURS_AT_ONCE):
         found: Counter[_Key] = Counter()
         for partner, state, number in session.execute(_sent(start, end)):

@@ -156,7 +156,8 @@ def test_before_the_first_count_nothing_is_there(session):
 def test_the_first_count_goes_back_a_month_a_part_at_a_time(session):
     for days in (1, 20, 30, 40):
         sent(session, NOW - timedelta(days=days))
-    assert count_all(session) == 16
+    # Each time two days of it; what lies between is leapt over.
+    assert count_all(session) == 3
     assert sum(seen(session, since=timedelta(days=60)).values()) == 3
 
 
