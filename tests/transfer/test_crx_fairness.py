@@ -25,11 +25,14 @@ from crx_attackers import (
 from crx_institutions import House, enrol, found
 
 from medportal.audit.events import Action
+from medportal.transfer import events as ev
 from medportal.transfer.commands import receiver_service
 from medportal.transfer.ports import AcceptedRecord
 from medportal.transfer.receiver import ReceiverService, ReceiverSettings
 
 GROUP, WINDOW = 4, 64
+PATIENT = ev.Limits(answer=300, idle=300, offer_ttl=300)
+"""Of sides that wait for a gate to open."""
 
 
 class Gate:
@@ -56,9 +59,8 @@ class Gate:
 
 @asynccontextmanager
 async def gated(house: House, *others: House) -> Any:
-    made = receiver_service(
-        house.keys, house.engine, ReceiverSettings(house.id, "127.0.0.1:0", group=GROUP)
-    )
+    settings = ReceiverSettings(house.id, "127.0.0.1:0", group=GROUP, limits=PATIENT)
+    made = receiver_service(house.keys, house.engine, settings)
     gate = Gate(made.needs.store, made.needs.check_content)
     needs = replace(made.needs, store=gate, check_content=gate.check_content)
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -82,7 +84,7 @@ def test_one_record_of_a_partner_does_not_wait_for_the_window_of_another(trio: T
     async def exchange() -> list[list[str]]:
         async with gated(hospital, clinic, laboratory) as gate:
             clinic.queue("hospital", count=WINDOW)
-            async with sending(clinic), sending(laboratory):
+            async with sending(clinic, limits=PATIENT), sending(laboratory, limits=PATIENT):
                 await until(lambda: gate.verified == WINDOW)
                 laboratory.queue("hospital")
                 await until(lambda: gate.verified == WINDOW + 1)
