@@ -143,7 +143,7 @@ class Run:
             if step.victim:
                 self._kill(step.victim)
 
-        trap = Trap(step.kind, step.nth, step.moment, act)
+        trap = Trap(step.kind, step.nth, step.moment, act, step.late)
         self.wire.set(trap)
         if step.kind is Kind.HANDSHAKE:
             self.wire.cut()
