@@ -22,13 +22,17 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Kill a process, or only cut the connection (no victim), at a frame of an exchange."""
+    """Kill a process, or only cut the connection (no victim), at a frame of an exchange.
+
+    After one that was passed on, ``late`` seconds let who has it check, commit or answer first.
+    """
 
     victim: str
     kind: Kind
     nth: int
     moment: Moment
     down: float
+    late: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,9 @@ def _brief(
     plan: list[Step] = [
         *(Kill(victim, 0) for victim in ("sender", "receiver", "jobs-hospital", database)),
         Strike("sender", Kind.RECEIPT, dice.randint(1, 2), Moment.BEFORE, 0),
-        Strike("receiver", Kind.DELIVER, dice.randint(1, _NTH), Moment.AFTER, 0),
+        Strike(
+            "receiver", Kind.DELIVER, dice.randint(1, _NTH), Moment.AFTER, 0, dice.uniform(0, 0.02)
+        ),
         Strike("", dice.choice([Kind.OFFER, Kind.DELIVER]), 1, Moment.MIDDLE, 0),
         CutCable(LABORATORY, dice.choice([True, False]), dice.uniform(0.5, 1)),
         Lose(dice.randint(10, 30), 1),
@@ -169,4 +175,6 @@ def _strike(dice: random.Random, victim: str) -> Strike:
     kind = dice.choice(kinds)
     # Nobody hangs up after a frame that was passed on whole: without a victim that is no fault.
     moments = [Moment.BEFORE, Moment.MIDDLE, *([Moment.AFTER] if victim else [])]
-    return Strike(victim, kind, dice.randint(1, _NTH), dice.choice(moments), _down(dice))
+    moment = dice.choice(moments)
+    late = dice.uniform(0, 0.05) if moment is Moment.AFTER else 0.0
+    return Strike(victim, kind, dice.randint(1, _NTH), moment, _down(dice), late)

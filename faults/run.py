@@ -143,7 +143,7 @@ class Run:
             if step.victim:
                 self._kill(step.victim)
 
-        trap = Trap(step.kind, step.nth, step.moment, act)
+        trap = Trap(step.kind, step.nth, step.moment, act, step.late)
         self.wire.set(trap)
         if step.kind is Kind.HANDSHAKE:
             self.wire.cut()
@@ -202,8 +202,8 @@ class Run:
         self.samples += 1
         self.problems += found
 
-    def heal(self) -> float:
-        """Mend everything and wait until all is well; return how long that took, in seconds."""
+    def heal(self) -> None:
+        """Mend everything and wait until all is well, as long as healing may take."""
         world.mend()
         self.wire.set(None)
         began = time.monotonic()
@@ -218,19 +218,18 @@ class Run:
                 self.say(f"       {verdict.what_is_stuck(self.houses, entered)}")
                 last = now
             time.sleep(0.5)
-        return time.monotonic() - began
 
 
 def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
     """Carry out a run in this world; return its figures, with every problem found."""
-    began = time.monotonic()
+    clock = _Clock()
     mebibytes = _BASE_MEBIBYTES + order.records * _RECORD_BYTES // 2**20
     wanted = {LABORATORY: order.laboratory, HOSPITAL: order.hospital}
     houses = institutions.build(wanted, mebibytes)
     clerk = Clerk(houses[LABORATORY], random.Random(order.seed))
     clerk.register(houses[HOSPITAL], PATIENTS)
-    prepared = time.monotonic() - began
-    say(f"prepared in {prepared:.1f} s")
+    clock.stop("preparing")
+    say(f"prepared in {clock.seconds['preparing']} s")
     near = (world.CABLES[LABORATORY].middle, EXCHANGE_PORT)
     far = (world.CABLES[HOSPITAL].end, EXCHANGE_PORT)
     with Wire(near, far) as wire:
@@ -239,39 +238,54 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
         steps = plans.make(order.seed, order.rounds, list(it.processes), disks)
         with Watch(list(it.processes.values())):
             it.heal()
-            begun = time.monotonic()
+            clock.stop("starting")
             it.carry_out(steps)
-            faulty = time.monotonic() - begun
-            say("healed; waiting until all is well")
-            settled = it.heal()
+            clock.stop("faults")
+            say("mended; waiting until all is well")
+            it.heal()
+            clock.stop("healing")
             it.stop_services()
         it.problems += verdict.check(houses, clerk)
         it.problems += _crashes(it)
     if order.keep:
         shutil.copytree(world.PLACE / "logs", order.keep, dirs_exist_ok=True)
+    return _figures(it, len(steps), clock.seconds)
+
+
+class _Clock:
+    """Says how long each part of a run took, in seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def stop(self, part: str) -> None:
+        """Say that a part is over, and the next begins."""
+        before, self._last = self._last, time.monotonic()
+        self.seconds[part] = round(self._last - before, 1)
+
+
+def _figures(it: Run, steps: int, seconds: dict[str, float]) -> dict[str, Any]:
+    order = it.order
     return {
         "faults": "sender to receiver",
         "seed": order.seed,
         LABORATORY: f"{order.laboratory.database}, documents in {order.laboratory.documents}",
         HOSPITAL: f"{order.hospital.database}, documents in {order.hospital.documents}",
-        "records": len(clerk.entered),
-        "corrections": clerk.corrections,
-        "entered_again": clerk.again,
-        "steps": len(steps),
+        "records": len(it.clerk.entered),
+        "corrections": it.clerk.corrections,
+        "entered_again": it.clerk.again,
+        "steps": steps,
         "killed": dict(sorted(it.killed.items())),
         "struck": dict(sorted(it.struck.items())),
         "done": dict(sorted(it.done.items())),
-        "connections": wire.connections,
-        "frames": dict(wire.frames),
-        "duplicates_answered": verdict.duplicates_answered(houses[HOSPITAL]),
+        "connections": it.wire.connections,
+        "frames": dict(it.wire.frames),
+        "duplicates_answered": verdict.duplicates_answered(it.houses[HOSPITAL]),
         "samples": it.samples,
         "ended_by_themselves": {p.name: p.own_ends for p in it.processes.values() if p.own_ends},
         "netem": {True: "used", False: "not in this kernel", None: "not asked"}[it.netem],
-        "seconds": {
-            "preparing": round(prepared, 1),
-            "faults": round(faulty, 1),
-            "healing": round(settled, 1),
-        },
+        "seconds": seconds,
         "problems": it.problems,
     }
 

@@ -48,16 +48,17 @@ class Moment(StrEnum):
 
 @dataclass
 class Trap:
-    """Springs at the n-th frame of a kind; ``act`` is done at that very moment.
+    """Springs at the n-th frame of a kind; ``act`` is done at that very moment, or a little later.
 
     The connection is cut then, unless the frame was passed on whole: the far side has it to work
-    on, and to answer if it lives.
+    on, and ``late``, in seconds, lets it begin to; it answers if it lives.
     """
 
     kind: Kind
     nth: int
     moment: Moment
     act: Callable[[], None]
+    late: float = 0.0
     sprung: threading.Event = field(default_factory=threading.Event)
 
 
@@ -204,6 +205,7 @@ class Wire:
         part = {Moment.BEFORE: 0, Moment.MIDDLE: len(piece) // 2, Moment.AFTER: len(piece)}
         writer.write(piece[: part[trap.moment]])
         await writer.drain()
+        await asyncio.sleep(trap.late)
         trap.act()
         trap.sprung.set()
         if trap.moment is not Moment.AFTER:
