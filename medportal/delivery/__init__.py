@@ -2,7 +2,8 @@
 
 Holds: the outbox (rows that commit with the record they carry), the inbox (what partners
 handed over, keyed by sender and transfer id), receipts and their sequences, the table of
-delivery states, back-off, and what is remembered of each partner (receipt mark, log head).
+delivery states, back-off, what is remembered of each partner (receipt mark, log head), what
+administrators hold, and how much was carried in which hour.
 May import: patients and everything below it.
 Never does: open or seal content, talk to a network, commit. Every function works inside the
 caller's transaction, so that a row and what it stands for become durable together.

@@ -233,7 +233,7 @@ def last_received(session: Session, partners: Sequence[str]) -> dict[str, dateti
         )
         .where(ReceiptCounter.sender.in_(partners))
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def last_spoken(session: Session, partners: Sequence[str]) -> dict[str, datetime]:
@@ -241,4 +241,4 @@ def last_spoken(session: Session, partners: Sequence[str]) -> dict[str, datetime
     rows = session.execute(
         select(PartnerMark.partner, PartnerMark.stated_at).where(PartnerMark.partner.in_(partners))
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
