@@ -9,7 +9,9 @@ FULL``, ``fsync`` on). In the same run, by turns: the usual way and a plain HTTP
 them has its receipt in the sender's database. ``ms`` is from claim to receipt, p50 and p99, while
 everything is due at once; ``paced_ms`` from the row's commit on, while one comes every 40 ms.
 ``ratio_of_cpu`` is the same in work instead of time: what a record costs both sides' processors,
-which other work on the machine changes less. ``--scale``: seconds of the processor a record, with outboxes and inbox that hold a million rows
+which other work on the machine changes less.
+
+``--scale``: seconds of the processor a record, with outboxes and inbox that hold a million rows
 against empty ones, and with many laboratories against one.
 """
 
@@ -224,7 +226,9 @@ def check(fleet: Fleet, records: int) -> None:
     for house in fleet.laboratories:
         with house.engine.connect() as connection:
             states = connection.execute(
-                select(Outbox.state, func.count(), func.count(Outbox.receipt)).group_by(Outbox.state)
+                select(Outbox.state, func.count(), func.count(Outbox.receipt)).group_by(
+                    Outbox.state
+                )
             ).all()
         with fleet.hospital.engine.connect() as connection:
             there = connection.scalar(
@@ -376,7 +380,9 @@ def fill_up(fleet: Fleet, rows: int) -> None:
         with laboratory.engine.begin() as connection:
             connection.execute(insert(Outbox), delivered)
         with fleet.hospital.engine.begin() as connection:
-            connection.execute(insert(Inbox), [arrived_row(laboratory.id, row) for row in delivered])
+            connection.execute(
+                insert(Inbox), [arrived_row(laboratory.id, row) for row in delivered]
+            )
     with fleet.hospital.engine.begin() as connection:
         connection.execute(insert(ReceiptCounter).values(sender=laboratory.id, last=rows))
 
@@ -402,7 +408,9 @@ def by_rows(place: Place, engine: str, rows: Sequence[int], records: int) -> dic
     """Return the cost of a record with so many delivered before it."""
     costs = {}
     for number in rows:
-        inner = Place(place.state / f"rows{number}", free_port(), lambda n, at=number: place.url(f"{n}_{at}"))
+        inner = Place(
+            place.state / f"rows{number}", free_port(), lambda n, at=number: place.url(f"{n}_{at}")
+        )
         inner.state.mkdir()
         fleet = Fleet.of(inner, 1)
         fill_up(fleet, number)
@@ -434,7 +442,9 @@ def by_laboratories(
     """Return the cost of a record with so many laboratories connected, in one sending process."""
     costs = {}
     for count in counts:
-        inner = Place(place.state / f"labs{count}", free_port(), lambda n, at=count: place.url(f"{n}_{at}"))
+        inner = Place(
+            place.state / f"labs{count}", free_port(), lambda n, at=count: place.url(f"{n}_{at}")
+        )
         inner.state.mkdir()
         fleet = Fleet.of(inner, count)
         found = drain(fleet, 1, max(1, records // count))

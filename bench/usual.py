@@ -1,9 +1,9 @@
 """The usual way with comparable guarantees, made as well as its libraries allow, for comparison.
 
 HTTPS with client certificates (aiohttp on both sides, kept-alive connections), each record signed
-(JWS, Ed25519) inside an encryption to the receiver (JWE, ECDH-ES on X25519, A256GCM; joserfc), stored
-with its signed receipt in a commit of its own, durable before the answer; the client verifies the
-receipt and keeps it in a commit of its own. Plain SQL through the drivers, no ORM. Less than CRX/1:
+(JWS, Ed25519) inside an encryption to the receiver (JWE, ECDH-ES on X25519, A256GCM; joserfc),
+stored with its signed receipt in a commit of its own, durable before the answer; the client
+verifies the receipt and keeps it in a commit of its own. Plain SQL by the drivers. Less than CRX/1:
 not post-quantum, no key of its own for a record beyond ECDH-ES's, nothing sealed at rest, no audit,
 no question whether the patient is known, no author's statement verified.
 
@@ -165,8 +165,15 @@ class Receiver:
         tid = request.match_info["tid"]
         opened = jwe.decrypt_compact(await request.read(), self._seal).plaintext
         content = jws.deserialize_compact(opened, self.sender(peer), algorithms=["Ed25519"]).payload
-        said = {"tid": tid, "sender": peer, "digest": sha256(content).hexdigest(), "at": time.time()}
-        receipt = jws.serialize_compact(SIGNED, json.dumps(said), self._sign, algorithms=["Ed25519"])
+        said = {
+            "tid": tid,
+            "sender": peer,
+            "digest": sha256(content).hexdigest(),
+            "at": time.time(),
+        }
+        receipt = jws.serialize_compact(
+            SIGNED, json.dumps(said), self._sign, algorithms=["Ed25519"]
+        )
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._commits, self._keep, tid, peer, opened, receipt.encode())
         return web.Response(text=receipt)
@@ -195,9 +202,7 @@ async def serve(state: Path, port: int, url: str, stop: asyncio.Event) -> None:
     for number, runner in enumerate(runners):
         await runner.setup()
         context = _context(state, "server", server=True, mutual=number == 0)
-        site = web.TCPSite(
-            runner, "127.0.0.1", port + number, ssl_context=context, reuse_port=True
-        )
+        site = web.TCPSite(runner, "127.0.0.1", port + number, ssl_context=context, reuse_port=True)
         await site.start()
     print("listening", flush=True)
     await stop.wait()
