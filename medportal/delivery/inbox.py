@@ -190,7 +190,8 @@ def _lock_counter(session: Session, sender: str) -> int:
         return last
     first = insert_or(session, ReceiptCounter).values(sender=sender, last=0)
     session.execute(first.on_conflict_do_nothing())
-    return session.scalars(_COUNTER, of_whom).one()
+    made: int = session.scalars(_COUNTER, of_whom).one()
+    return made
 
 
 def _insert(

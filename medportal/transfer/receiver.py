@@ -11,6 +11,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -38,6 +39,9 @@ from medportal.transfer.tls import TlsStream
 
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
+
+VERIFY = 16
+"""How many records of one connection are verified in one go, before others have their turn."""
 
 STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 """How many refusals of strangers a second, and at once, are logged and audited."""
@@ -91,21 +95,23 @@ def origin_of(address: str) -> str:
     return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
+Committed = Callable[[bytes | TransferError], None]
+"""Told what became of a record: its receipt once it is durable, or why it was not kept."""
+
+
 class Committer:
     """Commits verified records of all connections in groups, each partner in turn."""
 
     def __init__(self, store: ReceiverStore, group: int) -> None:
         """Prepare; :meth:`run` does the work."""
         self._store, self._group = store, group
-        self._waiting: dict[str, deque[tuple[AcceptedRecord, asyncio.Future[bytes]]]] = {}
+        self._waiting: dict[str, deque[tuple[AcceptedRecord, Committed]]] = {}
         self._some = asyncio.Event()
 
-    async def commit(self, record: AcceptedRecord) -> bytes:
-        """Return the receipt once the record is durable. Raises ``TransferError``."""
-        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def add(self, record: AcceptedRecord, done: Committed) -> None:
+        """Let a record be committed in one of the next groups; ``done`` is told how it went."""
         self._waiting.setdefault(record.sender, deque()).append((record, done))
         self._some.set()
-        return await done
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -119,7 +125,7 @@ class Committer:
                 self._some.clear()
             await self._commit(group)
 
-    async def _commit(self, group: Sequence[tuple[AcceptedRecord, asyncio.Future[bytes]]]) -> None:
+    async def _commit(self, group: Sequence[tuple[AcceptedRecord, Committed]]) -> None:
         records = [record for record, _ in group]
         outcomes: Sequence[bytes | TransferError]
         try:
@@ -128,12 +134,7 @@ class Committer:
             log.error("inbox cannot be written", kind=type(error).__name__)
             outcomes = [ReceiverBusy(Code.INTERNAL)] * len(records)
         for (_, done), outcome in zip(group, outcomes, strict=True):
-            if done.done():
-                continue
-            if isinstance(outcome, TransferError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
+            done(outcome)
 
 
 class ReceiverService:
@@ -284,7 +285,8 @@ class Reception:
             stream, session, protocol.step_receiver, self._perform
         )
         self._asked: list[Question] = []
-        self._asking = False
+        self._accepted: list[ev.Accept] = []
+        self._asking = self._verifying = False
         self._work = Work()
 
     async def run(self, channel: Channel) -> None:
@@ -332,7 +334,7 @@ class Reception:
             case ev.Ask(question):
                 self._ask(question)
             case ev.Accept():
-                self._work.start(self._accept(effect), self._broken)
+                self._accept(effect)
 
     async def _greet(self, effect: ev.Greet) -> None:
         count = self._service.of_partner()[effect.sender]
@@ -378,21 +380,44 @@ class Reception:
             self.talk.post(ev.Looked(tuple(answers.items())))
         self._asking = False
 
-    async def _accept(self, accept: ev.Accept) -> None:
-        try:
-            record = await asyncio.to_thread(self._verify, accept)
-            receipt = await self._service.committer.commit(record)
-        except ReceiverBusy:
-            self.talk.post(ev.Unsettled(accept.tid, BUSY_AFTER_MS))
-        except (ProtocolError, Untrusted) as error:
-            self.talk.post(ev.Refused(accept.tid, error.code))
-        else:
-            self.talk.post(ev.Settled(accept.tid, receipt))
+    def _accept(self, accept: ev.Accept) -> None:
+        """Collect records while earlier ones are verified; then verify them together."""
+        self._accepted.append(accept)
+        if not self._verifying:
+            self._verifying = True
+            self._work.start(self._verify_all(), self._broken)
 
-    def _verify(self, accept: ev.Accept) -> AcceptedRecord:
-        binding = self.talk.session.binding
+    async def _verify_all(self) -> None:
+        while self._accepted:
+            accepted, self._accepted = self._accepted[:VERIFY], self._accepted[VERIFY:]
+            outcomes = await asyncio.to_thread(self._verify, accepted)
+            for accept, outcome in zip(accepted, outcomes, strict=True):
+                if isinstance(outcome, TransferError):
+                    self._settled(accept.tid, outcome)
+                else:
+                    self._service.committer.add(outcome, partial(self._settled, accept.tid))
+        self._verifying = False
+
+    def _settled(self, tid: str, outcome: bytes | TransferError) -> None:
+        if isinstance(outcome, bytes):
+            self.talk.post(ev.Settled(tid, outcome))
+        elif isinstance(outcome, ReceiverBusy):
+            self.talk.post(ev.Unsettled(tid, BUSY_AFTER_MS))
+        else:
+            self.talk.post(ev.Refused(tid, outcome.code))
+
+    def _verify(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
+        """Verify records; what a sound sender does not make is returned as its error."""
+        binding, needs, now = self.talk.session.binding, self._needs, utcnow()
         assert binding is not None
-        needs = self._needs
-        return payload.receive(
-            accept, binding, self.peer, needs.identifiers, needs.check_content, utcnow()
-        )
+        outcomes: list[AcceptedRecord | TransferError] = []
+        for accept in accepted:
+            try:
+                outcomes.append(
+                    payload.receive(
+                        accept, binding, self.peer, needs.identifiers, needs.check_content, now
+                    )
+                )
+            except (ProtocolError, Untrusted) as error:
+                outcomes.append(error)
+        return outcomes
