@@ -8,6 +8,7 @@ from bench import (
     audit_log,
     backup,
     decisions,
+    exchange,
     outbox,
     patient_page,
     rotation,
@@ -24,6 +25,8 @@ if __name__ == "__main__":
     backup.main([])
     sealing.main()
     rotation.main([])
+    exchange.main([])
+    exchange.main(["--scale"])
     if shutil.which("wrk"):
         patient_page.main([])
     else:

@@ -500,6 +500,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--records", type=int, default=4_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args(arguments)
+    # Stopped from outside it still ends its processes and removes its files.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="medportal-bench-") as name:
         directory, programs = Path(name), postgres.programs()
         if options.engine != "postgresql":

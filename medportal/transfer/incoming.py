@@ -72,29 +72,52 @@ class SqlReceiverStore(HeadStore):
     def answer(
         self, sender: str, questions: Sequence[Question], now: datetime
     ) -> Mapping[str, Answer]:
-        """Answer queries; those that hit a patient are audited with the patient.
+        """Answer the queries of one sender; see :meth:`answer_all`."""
+        return self.answer_all({sender: questions}, now)[sender]
+
+    def answer_all(
+        self, asked: Mapping[str, Sequence[Question]], now: datetime
+    ) -> Mapping[str, Mapping[str, Answer]]:
+        """Answer queries by sender and tid; those that hit a patient are audited with the patient.
 
         Also those that hit somebody who takes nothing from this partner: the partner hears
         "unknown", the patient reads who asked.
         """
         with self._transaction() as session:
-            grants = inbox.find_receipts(session, sender, [each.tid for each in questions])
-            asked = [each for each in questions if each.tid not in grants]
-            found = _look_up(session, sender, {(each.key_id, each.pseudonym) for each in asked})
-            # Asked for nobody too, so that both ways to "unknown" take the same steps.
-            hits = [_patient_of(found[each.key_id, each.pseudonym]) or "" for each in asked]
-            refusing = blocks.refusing(session, hits, sender, now)
-            answers: dict[str, tuple[Answer, str | None]] = {
-                tid: (Receipted(grant), None) for tid, grant in self._again(grants).items()
+            found = {
+                sender: self._answers(session, sender, asked[sender], now)
+                for sender in sorted(asked)
             }
-            for each in asked:
-                of_whom = found[each.key_id, each.pseudonym]
-                answers[each.tid] = _answer(of_whom, refusing), _patient_of(of_whom)
             append_all(
                 session,
-                [_queried(sender, each.tid, *answers[each.tid], now) for each in questions],
+                [
+                    _queried(sender, each.tid, *found[sender][each.tid], now)
+                    for sender, questions in asked.items()
+                    for each in questions
+                ],
             )
-        return {tid: answer for tid, (answer, _patient_id) in answers.items()}
+        return {
+            sender: {tid: answer for tid, (answer, _patient_id) in answers.items()}
+            for sender, answers in found.items()
+        }
+
+    def _answers(
+        self, session: Session, sender: str, questions: Sequence[Question], now: datetime
+    ) -> dict[str, tuple[Answer, str | None]]:
+        """Return the answers by tid, and whom each question hit."""
+        grants = inbox.find_receipts(session, sender, [each.tid for each in questions])
+        asked = [each for each in questions if each.tid not in grants]
+        found = _look_up(session, sender, {(each.key_id, each.pseudonym) for each in asked})
+        # Asked for nobody too, so that both ways to "unknown" take the same steps.
+        hits = [_patient_of(found[each.key_id, each.pseudonym]) or "" for each in asked]
+        refusing = blocks.refusing(session, hits, sender, now)
+        answers: dict[str, tuple[Answer, str | None]] = {
+            tid: (Receipted(grant), None) for tid, grant in self._again(grants).items()
+        }
+        for each in asked:
+            of_whom = found[each.key_id, each.pseudonym]
+            answers[each.tid] = _answer(of_whom, refusing), _patient_of(of_whom)
+        return answers
 
     def _again(self, grants: Mapping[str, Grant]) -> dict[str, bytes]:
         """Return stored receipts, each signed afresh if its certificate has been replaced."""

@@ -9,9 +9,10 @@ import asyncio
 import ipaddress
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import structlog
 
@@ -32,7 +33,7 @@ from medportal.transfer.errors import (
     TransferError,
     Untrusted,
 )
-from medportal.transfer.ports import AcceptedRecord, Channel, Question, ReceiverStore
+from medportal.transfer.ports import AcceptedRecord, Answer, Channel, Question, ReceiverStore
 from medportal.transfer.receiving import Receiver, ReceiverPorts
 from medportal.transfer.sender import jittered, pause
 from medportal.transfer.tls import TlsStream
@@ -137,6 +138,72 @@ class Committer:
             done(outcome)
 
 
+Answered = Callable[[Mapping[str, Answer] | None], None]
+"""Told the answers to questions by tid, or ``None`` if the database cannot be asked."""
+
+
+class Answerer:
+    """Answers the questions of all connections in groups, each partner in turn."""
+
+    def __init__(self, store: ReceiverStore, group: int) -> None:
+        """Prepare; :meth:`run` does the work."""
+        self._store, self._group = store, group
+        self._waiting: dict[str, deque[tuple[Question, Answered]]] = {}
+        self._some = asyncio.Event()
+
+    def add(self, sender: str, question: Question, done: Answered) -> None:
+        """Let a question be answered in one of the next groups."""
+        self._waiting.setdefault(sender, deque()).append((question, done))
+        self._some.set()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            await self._some.wait()
+            group = fair_share(
+                {
+                    sender: [(sender, *each) for each in islice(waiting, self._group)]
+                    for sender, waiting in self._waiting.items()
+                },
+                self._group,
+            )
+            for sender, _, _ in group:
+                self._waiting[sender].popleft()
+            self._waiting = {sender: rest for sender, rest in self._waiting.items() if rest}
+            if not self._waiting:
+                self._some.clear()
+            await self._answer(group)
+
+    async def _answer(self, group: Sequence[tuple[str, Question, Answered]]) -> None:
+        asked: dict[str, list[Question]] = {}
+        who: dict[Answered, list[tuple[str, str]]] = {}
+        for sender, question, done in group:
+            asked.setdefault(sender, []).append(question)
+            who.setdefault(done, []).append((sender, question.tid))
+        try:
+            answers = await asyncio.to_thread(self._store.answer_all, asked, utcnow())
+        except Exception as error:
+            log.error("index cannot be read", kind=type(error).__name__)
+            await self._one_by_one(group, asked, who)
+            return
+        for done, places in who.items():
+            done({tid: answers[sender][tid] for sender, tid in places})
+
+    async def _one_by_one(
+        self,
+        group: Sequence[tuple[str, Question, Answered]],
+        asked: Mapping[str, Sequence[Question]],
+        who: Iterable[Answered],
+    ) -> None:
+        """Answer each partner alone, in case another's questions were to blame."""
+        if len(asked) == 1:
+            for done in who:
+                done(None)
+            return
+        for sender in asked:
+            await self._answer([each for each in group if each[0] == sender])
+
+
 class ReceiverService:
     """Listens; see the module."""
 
@@ -144,6 +211,7 @@ class ReceiverService:
         """Prepare; nothing is opened before :meth:`run`."""
         self.needs = needs
         self.committer = Committer(needs.store, needs.settings.group)
+        self.answerer = Answerer(needs.store, needs.settings.group)
         self.allowances: dict[str, Allowance] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
@@ -173,6 +241,7 @@ class ReceiverService:
             listening(address[0], address[1])
         helpers = [
             asyncio.create_task(self.committer.run()),
+            asyncio.create_task(self.answerer.run()),
             asyncio.create_task(self._tell_changes(stop)),
         ]
         await stop.wait()
@@ -284,9 +353,8 @@ class Reception:
         self.talk: Conversation[Receiver] = Conversation(
             stream, session, protocol.step_receiver, self._perform
         )
-        self._asked: list[Question] = []
         self._accepted: list[ev.Accept] = []
-        self._asking = self._verifying = False
+        self._verifying = False
         self._work = Work()
 
     async def run(self, channel: Channel) -> None:
@@ -332,7 +400,7 @@ class Reception:
                 log.info("partner ready", partner=self.peer.institution)
                 self._work.start(self._remember_crl())
             case ev.Ask(question):
-                self._ask(question)
+                self._service.answerer.add(self.peer.institution, question, self._answered)
             case ev.Accept():
                 self._accept(effect)
 
@@ -364,21 +432,11 @@ class Reception:
             self._needs.store.remember_crl, partner, session.crl, link, utcnow()
         )
 
-    def _ask(self, question: Question) -> None:
-        """Collect queries while earlier ones are looked up; then look them up together."""
-        self._asked.append(question)
-        if not self._asking:
-            self._asking = True
-            self._work.start(self._answer(), self._broken)
-
-    async def _answer(self) -> None:
-        while self._asked:
-            questions, self._asked = self._asked, []
-            answers = await asyncio.to_thread(
-                self._needs.store.answer, self.peer.institution, questions, utcnow()
-            )
+    def _answered(self, answers: Mapping[str, Answer] | None) -> None:
+        if answers is None:
+            self._broken()
+        else:
             self.talk.post(ev.Looked(tuple(answers.items())))
-        self._asking = False
 
     def _accept(self, accept: ev.Accept) -> None:
         """Collect records while earlier ones are verified; then verify them together."""
