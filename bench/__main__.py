@@ -8,6 +8,7 @@ from bench import (
     audit_log,
     backup,
     decisions,
+    exchange,
     outbox,
     patient_page,
     rotation,
@@ -26,6 +27,8 @@ if __name__ == "__main__":
     sealing.main()
     rotation.main([])
     traffic.main(["200000"])
+    exchange.main([])
+    exchange.main(["--scale"])
     if shutil.which("wrk"):
         patient_page.main([])
     else:

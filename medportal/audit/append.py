@@ -1,5 +1,6 @@
 """Writing an event, in the transaction of what it tells of."""
 
+from collections.abc import Iterable
 from typing import cast
 
 from sqlalchemy import Table, bindparam, insert
@@ -20,16 +21,24 @@ def append(session: Session, event: Event) -> None:
 
     The column for its number is not named: on PostgreSQL none but the sequencer may fill it in.
     """
-    session.execute(
-        _INSERT,
-        {
-            "id": event.id,
-            "at": event.at,
-            "action": str(event.action),
-            "outcome": str(event.outcome),
-            "actor": event.actor,
-            "patient": event.patient,
-            "object": event.object,
-            "body": event.to_bytes(),
-        },
-    )
+    session.execute(_INSERT, _row(event))
+
+
+def append_all(session: Session, events: Iterable[Event]) -> None:
+    """Insert several events now, in one statement; see :func:`append`."""
+    rows = [_row(event) for event in events]
+    if rows:
+        session.execute(_INSERT, rows)
+
+
+def _row(event: Event) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "at": event.at,
+        "action": str(event.action),
+        "outcome": str(event.outcome),
+        "actor": event.actor,
+        "patient": event.patient,
+        "object": event.object,
+        "body": event.to_bytes(),
+    }

@@ -4,7 +4,7 @@ An event names ids and codes, never people: who did what to what, when, with whi
 and for which reasons. Its canonical bytes are what the Merkle log commits to.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -262,16 +262,19 @@ def _from_fields(fields: dict[str, Any]) -> Event:
 
 def _check_optional(text: object) -> None:
     if text is not None:
-        _check_texts((text,))
+        _check_text(text)
 
 
-def _check_texts(texts: Iterable[object]) -> None:
-    items = list(texts)
-    if len(items) > MAX_ITEMS:
+def _check_texts(texts: Collection[object]) -> None:
+    if len(texts) > MAX_ITEMS:
         raise MalformedEvent("too many items in an event")
-    for item in items:
-        if not isinstance(item, str) or not 0 < len(item) <= MAX_TEXT:
-            raise MalformedEvent("an empty, overlong or non-text item in an event")
+    for text in texts:
+        _check_text(text)
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
+        raise MalformedEvent("an empty, overlong or non-text item in an event")
 
 
 def _check_detail(value: object) -> None:

@@ -94,7 +94,12 @@ def _scan(data: bytes) -> None:
             raise NotCanonical("truncated")
         if len(depth) > MAX_DEPTH + 2:
             raise NotCanonical("nested too deeply")
-        kind, argument, position = _head(data, position)
+        first = data[position]
+        if first < _NOT_PLAIN and first & 0x1F < 24:
+            # The head of nearly every item is one byte, which holds its argument too.
+            kind, argument, position = first >> 5, first & 0x1F, position + 1
+        else:
+            kind, argument, position = _head(data, position)
         depth[-1] -= 1
         if kind in (_BYTES, _TEXT):
             position += argument
@@ -110,6 +115,8 @@ def _scan(data: bytes) -> None:
 
 _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = 2, 3, 4, 5, 6, 7
 _FALSE, _TRUE, _NULL = 20, 21, 22
+_NOT_PLAIN = _TAG << 5
+"""The least first byte of what is, or may be, no plain data."""
 
 
 def _head(data: bytes, position: int) -> tuple[int, int, int]:

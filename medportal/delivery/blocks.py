@@ -10,13 +10,25 @@ everything makes the patient unknown to the partner; others say nothing there, f
 partner wants to send is sealed until it is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.db.dialect import insert_or
@@ -53,6 +65,8 @@ class Block:
 
 
 Value = str | InstrumentedAttribute[str]
+Moment = datetime | BindParameter[datetime]
+"""A time, or the place for one in a statement that is made once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +131,7 @@ def has_expired(session: Session, now: datetime) -> bool:
     return session.scalar(query) is not None
 
 
-def stops(sending: Sending, now: datetime) -> ColumnElement[bool]:
+def stops(sending: Sending, now: Moment) -> ColumnElement[bool]:
     """Return the SQL condition under which a rule keeps something from being sent.
 
     Something without a category was queued before categories were kept: any block of a
@@ -140,14 +154,19 @@ def stops_now(session: Session, sending: Sending, now: datetime) -> bool:
 
 
 def refuses(session: Session, patient_id: str, partner: str, now: datetime) -> bool:
-    """Tell whether a patient takes nothing from a partner.
+    """Tell whether a patient takes nothing from a partner."""
+    return patient_id in refusing(session, [patient_id], partner, now)
 
-    The same query runs for an id that is no patient's: an answer that takes longer would tell.
+
+def refusing(
+    session: Session, patient_ids: Collection[str], partner: str, now: datetime
+) -> frozenset[str]:
+    """Return which of these patients take nothing from a partner.
+
+    The same query runs for ids that are no patient's: an answer that takes longer would tell.
     """
-    query = select(PartnerBlock.rule_id).where(
-        PartnerBlock.patient_id == patient_id, PartnerBlock.partner == partner, *_of_all(now)
-    )
-    return session.scalar(query.limit(1)) is not None
+    of_whom = {"patients": list(patient_ids), "partner": partner, "now": now}
+    return frozenset(session.scalars(_REFUSING, of_whom))
 
 
 def keeps_out(now: datetime) -> ColumnElement[bool]:
@@ -185,14 +204,30 @@ def _of_all(now: datetime) -> Sequence[ColumnElement[bool]]:
     )
 
 
-def _in_force(now: datetime) -> ColumnElement[bool]:
+def _in_force(now: Moment) -> ColumnElement[bool]:
     return and_(
         PartnerBlock.since <= now, or_(PartnerBlock.until.is_(None), PartnerBlock.until > now)
     )
 
 
+_BLOCK = cast(Table, PartnerBlock.__table__).c
+#: Made once: receivers ask it for every group of records.
+_REFUSING = (
+    select(_BLOCK.patient_id)
+    .where(
+        _BLOCK.patient_id.in_(bindparam("patients", expanding=True)),
+        _BLOCK.partner == bindparam("partner"),
+        _BLOCK.effect == BlockEffect.BLOCK.value,
+        _BLOCK.what == BlockScope.EVERYTHING.value,
+        _BLOCK.since <= bindparam("now"),
+        or_(_BLOCK.until.is_(None), _BLOCK.until > bindparam("now")),
+    )
+    .distinct()
+)
+
+
 def _highest(
-    sending: Sending, effect: BlockEffect, now: datetime, without: int
+    sending: Sending, effect: BlockEffect, now: Moment, without: int
 ) -> ColumnElement[int]:
     """Return the rank of the most specific rule that fits, ``without`` where none does."""
     ranks = {scope.value: rank for rank, scope in enumerate(BlockScope)}

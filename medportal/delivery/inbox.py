@@ -6,14 +6,14 @@ receipt it already had, another digest is a conflict. ``medportal jobs`` (intake
 item and files it, in one transaction with ``mark_filed``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id
@@ -117,7 +117,13 @@ def find_receipt(session: Session, sender: str, tid: str) -> Grant | None:
     Compare its digest before handing it out: the same transfer id with another digest is a
     conflict.
     """
-    return _grants(session, sender, [tid]).get((sender, tid))
+    return find_receipts(session, sender, [tid]).get(tid)
+
+
+def find_receipts(session: Session, sender: str, tids: Collection[str]) -> dict[str, Grant]:
+    """Return what has been granted for several transfers of a sender, of those that are known."""
+    rows = session.execute(_GRANTED, {"sender": sender, "tids": list(tids)})
+    return {row.tid: _grant_of(row._mapping) for row in rows}
 
 
 def register(
@@ -165,7 +171,9 @@ def _register_of(
     sign: SignReceipt | None,
 ) -> dict[_Key, Registration]:
     last = _lock_counter(session, sender)
-    known = _grants(session, sender, [arrival.tid for arrival in arrivals])
+    tids = [arrival.tid for arrival in arrivals]
+    granted = find_receipts(session, sender, tids)
+    known = {(sender, tid): grant for tid, grant in granted.items()}
     fresh = {_key(arrival): arrival for arrival in reversed(arrivals) if _key(arrival) not in known}
     in_order = [fresh[key] for key in dict.fromkeys(map(_key, arrivals)) if key in fresh]
     made = _insert(session, sender, in_order, last, now, sign)
@@ -176,12 +184,14 @@ def _register_of(
 def _lock_counter(session: Session, sender: str) -> int:
     # Sequences must become visible in their order: if 11 could commit before 10, a backup taken
     # between would state the mark 11, and the sender would never learn that 10 was lost.
-    session.execute(
-        insert_or(session, ReceiptCounter).values(sender=sender, last=0).on_conflict_do_nothing()
-    )
-    return session.scalars(
-        select(ReceiptCounter.last).where(ReceiptCounter.sender == sender).with_for_update()
-    ).one()
+    of_whom = {"sender": sender}
+    last: int | None = session.scalar(_COUNTER, of_whom)
+    if last is not None:
+        return last
+    first = insert_or(session, ReceiptCounter).values(sender=sender, last=0)
+    session.execute(first.on_conflict_do_nothing())
+    made: int = session.scalars(_COUNTER, of_whom).one()
+    return made
 
 
 def _insert(
@@ -207,27 +217,14 @@ def _insert(
             seen.add(arrival.digest)
     # No conflict is possible here: the counter's lock keeps other groups of this sender out, and
     # what was there before has been read under it.
-    session.execute(insert(Inbox), rows)
-    session.execute(
-        update(ReceiptCounter)
-        .where(ReceiptCounter.sender == sender)
-        .values(last=last + len(rows))
-        .execution_options(synchronize_session=False)
-    )
+    session.execute(_PUT, rows)
+    session.execute(_COUNT_ON, {"of": sender, "now_last": last + len(rows)})
     return made
 
 
 def _registered_digests(session: Session, sender: str, arrivals: Sequence[Arrival]) -> set[bytes]:
     digests = {arrival.digest for arrival in arrivals if arrival.outcome is Outcome.REGISTERED}
-    return set(
-        session.scalars(
-            select(Inbox.digest).where(
-                Inbox.sender == sender,
-                Inbox.digest.in_(digests),
-                Inbox.outcome == Outcome.REGISTERED.value,
-            )
-        )
-    )
+    return set(session.scalars(_REGISTERED, {"sender": sender, "digests": list(digests)}))
 
 
 def _row(arrival: Arrival, duplicate: bool, sequence: int, now: datetime) -> dict[str, Any]:
@@ -257,20 +254,32 @@ _AWAITING = {
 }
 
 
-def _grants(session: Session, sender: str, tids: Iterable[str]) -> dict[_Key, Grant]:
-    rows = session.execute(
-        select(
-            Inbox.sender,
-            Inbox.tid,
-            Inbox.digest,
-            Inbox.outcome,
-            Inbox.reason,
-            Inbox.sequence,
-            Inbox.received_at,
-            Inbox.receipt,
-        ).where(Inbox.sender == sender, Inbox.tid.in_(list(tids)))
-    )
-    return {(row.sender, row.tid): _grant_of(row._mapping) for row in rows}
+_INBOX, _COUNTERS = cast(Table, Inbox.__table__), cast(Table, ReceiptCounter.__table__)
+#: Made once: the receiver runs these for every group, and building them costs more than they do.
+_GRANTED = select(
+    _INBOX.c.sender,
+    _INBOX.c.tid,
+    _INBOX.c.digest,
+    _INBOX.c.outcome,
+    _INBOX.c.reason,
+    _INBOX.c.sequence,
+    _INBOX.c.received_at,
+    _INBOX.c.receipt,
+).where(_INBOX.c.sender == bindparam("sender"), _INBOX.c.tid.in_(bindparam("tids", expanding=True)))
+_REGISTERED = select(_INBOX.c.digest).where(
+    _INBOX.c.sender == bindparam("sender"),
+    _INBOX.c.digest.in_(bindparam("digests", expanding=True)),
+    _INBOX.c.outcome == Outcome.REGISTERED.value,
+)
+_COUNTER = (
+    select(_COUNTERS.c.last).where(_COUNTERS.c.sender == bindparam("sender")).with_for_update()
+)
+_COUNT_ON = (
+    update(_COUNTERS)
+    .where(_COUNTERS.c.sender == bindparam("of"))
+    .values(last=bindparam("now_last"))
+)
+_PUT = insert(_INBOX)
 
 
 def _grant_of(row: Any) -> Grant:

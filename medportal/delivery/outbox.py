@@ -1,4 +1,7 @@
-"""The outbox: what waits for a partner, who is sending it, and what came of it.
+"""The outbox: what waits for a partner, what rules withhold of it, and how it stands.
+
+Claiming is in :mod:`medportal.delivery.claims`, what came of claims in
+:mod:`medportal.delivery.settling`; both are offered here too.
 
 Two workers may drain it at once, and each may die at any instruction. A claim is a lease on
 the row together with a fence, a number that grows with every claim and every recall. A worker
@@ -6,37 +9,57 @@ that comes back late holds an old fence and is refused (``LostLease``), so the e
 is written by the last claimer only.
 """
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id, new_id
 from medportal.delivery.blocks import OF_THE_OUTBOX, BlockScope, Sending, stops, stops_now
+from medportal.delivery.claims import LEASE, Claim, claim
 from medportal.delivery.errors import LostLease, MalformedDelivery
-from medportal.delivery.holds import is_held
-from medportal.delivery.models import Outbox, PartnerBlock, PartnerMark
-from medportal.delivery.schedule import FAULTS, UNKNOWN, Random, needs_person, next_try
+from medportal.delivery.models import Outbox, PartnerBlock
+from medportal.delivery.schedule import needs_person
+from medportal.delivery.settling import ReceiptFacts, complete, release, renew, retry, unknown
 from medportal.delivery.states import (
     ARRIVED,
     OPEN,
     DeliveryEvent,
     DeliveryReason,
     DeliveryState,
-    Outcome,
-    event_of,
     transition,
-    usual_reason,
 )
 
-LEASE = timedelta(seconds=30)
-"""How long a worker that says nothing keeps what it claimed."""
-
-_RANDOM: Random = secrets.SystemRandom().random
+__all__ = [
+    "LEASE",
+    "Claim",
+    "DeliveryView",
+    "LostLease",
+    "Outgoing",
+    "QueueLine",
+    "ReceiptFacts",
+    "Turned",
+    "claim",
+    "complete",
+    "count_open",
+    "enqueue",
+    "has_turned",
+    "lift_freed",
+    "partners_of",
+    "queue_summary",
+    "release",
+    "renew",
+    "retry",
+    "state_of",
+    "states_of",
+    "troubled",
+    "unknown",
+    "withheld_summary",
+    "withhold_stopped",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +82,6 @@ class Outgoing:
     sealed: bytes = field(repr=False)
     category: str = ""
     tid: str = field(default_factory=new_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A row that this worker alone may send until ``lease_until``."""
-
-    tid: str
-    partner: str
-    record_id: str
-    version: int
-    chain: str
-    patient_id: str
-    pseudonym: bytes = field(repr=False)
-    key_id: str
-    digest: bytes
-    sealed: bytes = field(repr=False)
-    state: DeliveryState
-    attempts: int
-    created_at: datetime
-    worker: str
-    fence: int
-    lease_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptFacts:
-    """What a verified receipt of the partner says. ``at`` is by the partner's clock."""
-
-    outcome: Outcome
-    sequence: int
-    at: datetime
-    receipt: bytes = field(repr=False)
-    reason: DeliveryReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,181 +194,7 @@ def _values(outgoing: Outgoing, now: datetime) -> dict[str, Any]:
     }
 
 
-# Claiming
-
-
-def claim(
-    session: Session,
-    worker: str,
-    partner: str,
-    now: datetime,
-    limit: int = 64,
-    lease: timedelta = LEASE,
-) -> list[Claim]:
-    """Lease up to ``limit`` due deliveries to ``partner``, the longest due first.
-
-    Of a chain only the oldest unsettled version is given, so a stuck one holds back its own
-    corrections and nothing else. Rows held by another worker are skipped, never waited for, and
-    so is what a rule of its patient stops; of a partner that administrators hold nothing is
-    given. Send only after the caller's commit.
-    """
-    _hold_mark(session, partner)
-    tids = session.scalars(_due_heads(partner, now, limit)).all()
-    if not tids:
-        return []
-    return _lease(session, tids, worker, now, now + lease)
-
-
-def _hold_mark(session: Session, partner: str) -> None:
-    # A restore's recall must not interleave with this on PostgreSQL, or a correction could be
-    # claimed while the version before it is being recalled, or a receipt of the life before the
-    # restore be taken while its epoch changes.
-    session.execute(
-        select(PartnerMark.partner).where(PartnerMark.partner == partner).with_for_update(read=True)
-    )
-
-
-def _due_heads(partner: str, now: datetime, limit: int) -> Select[str]:
-    before = aliased(Outbox)
-    # The partner is compared in a way that PostgreSQL cannot look up: otherwise, before the
-    # first ANALYZE, it would look for earlier versions among everything that waits for the
-    # partner instead of in the chain, and a backlog would cost its square.
-    blocked = (
-        select(before.tid)
-        .where(
-            before.partner.is_not_distinct_from(Outbox.partner),
-            before.chain == Outbox.chain,
-            before.version < Outbox.version,
-            before.settled_at.is_(None),
-        )
-        .exists()
-    )
-    return (
-        select(Outbox.tid)
-        .where(
-            Outbox.partner == partner,
-            Outbox.settled_at.is_(None),
-            Outbox.next_at <= now,
-            ~blocked,
-            ~stops(OF_THE_OUTBOX, now),
-            ~is_held(partner),
-        )
-        .order_by(Outbox.next_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=Outbox)
-    )
-
-
-def _lease(
-    session: Session, tids: Sequence[str], worker: str, now: datetime, until: datetime
-) -> list[Claim]:
-    rows = session.execute(
-        update(Outbox)
-        .where(Outbox.tid.in_(tids))
-        .values(
-            lease_owner=worker,
-            lease_until=until,
-            next_at=until,
-            asked_at=now,
-            fence=Outbox.fence + 1,
-            attempts=Outbox.attempts + 1,
-        )
-        .returning(*_CLAIM_COLUMNS)
-        .execution_options(synchronize_session=False)
-    )
-    claims = {row.tid: _claim_of(row._mapping) for row in rows}
-    return [claims[tid] for tid in tids]
-
-
-_CLAIM_COLUMNS = (
-    Outbox.tid,
-    Outbox.partner,
-    Outbox.record_id,
-    Outbox.version,
-    Outbox.chain,
-    Outbox.patient_id,
-    Outbox.pseudonym,
-    Outbox.key_id,
-    Outbox.digest,
-    Outbox.sealed,
-    Outbox.state,
-    Outbox.attempts,
-    Outbox.created_at,
-    Outbox.lease_owner.label("worker"),
-    Outbox.fence,
-    Outbox.lease_until,
-)
-
-
-def _claim_of(row: Any) -> Claim:
-    return Claim(**{**row, "state": DeliveryState(row["state"])})
-
-
-def renew(
-    session: Session, claims: Iterable[Claim], now: datetime, lease: timedelta = LEASE
-) -> None:
-    """Prolong leases of a worker that is alive but slow. Raises ``LostLease`` for a lost one."""
-    for held in claims:
-        _write(session, held, lease_until=now + lease, next_at=now + lease)
-
-
-def release(session: Session, held: Claim, now: datetime) -> None:
-    """Give a claim back unused, due at once, as if it had not been made (graceful stop)."""
-    _write(session, held, next_at=now, attempts=held.attempts - 1, **_UNLEASED)
-
-
-# What came of it
-
-
-def complete(session: Session, held: Claim, facts: ReceiptFacts, now: datetime) -> DeliveryState:
-    """Settle a delivery by the partner's verified receipt; return the new state.
-
-    Raises ``LostLease`` (see there).
-    """
-    state = transition(held.state, event_of(facts.outcome))
-    _hold_mark(session, held.partner)
-    reason = facts.reason or usual_reason(facts.outcome)
-    _write(
-        session,
-        held,
-        state=state.value,
-        reason=reason.value,
-        settled_at=now,
-        receipt=facts.receipt,
-        receipt_sequence=facts.sequence,
-        receipt_at=facts.at,
-        receipt_epoch=_epoch_of(held.partner),
-        **_UNLEASED,
-    )
-    return state
-
-
-def unknown(session: Session, held: Claim, now: datetime, random: Random = _RANDOM) -> datetime:
-    """Note that the partner knows no such patient; return when it will be asked again."""
-    attempts = _streak(held, DeliveryState.UNKNOWN_PATIENT)
-    at = next_try(UNKNOWN, attempts, random, now)
-    reason = DeliveryReason.PATIENT_UNKNOWN
-    _reschedule(session, held, DeliveryEvent.UNKNOWN, reason, attempts, at)
-    return at
-
-
-def retry(
-    session: Session,
-    held: Claim,
-    reason: DeliveryReason,
-    now: datetime,
-    *,
-    not_before: datetime | None = None,
-    random: Random = _RANDOM,
-) -> datetime:
-    """Note a fault or a BUSY; return when it will be tried again.
-
-    ``not_before`` is when the partner asked to be asked again.
-    """
-    attempts = _streak(held, DeliveryState.RETRYING)
-    at = next_try(FAULTS, attempts, random, now, not_before)
-    _reschedule(session, held, DeliveryEvent.FAILED, reason, attempts, at)
-    return at
+# What rules stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +226,12 @@ def withhold_stopped(
             stops(OF_THE_OUTBOX, now),
         ),
         patient_id,
-        {**_withheld(now), **_UNLEASED, "fence": Outbox.fence + 1},
+        {
+            **_withheld(now),
+            "lease_owner": None,
+            "lease_until": None,
+            "fence": Outbox.fence + 1,
+        },
     )
 
 
@@ -477,54 +298,6 @@ def _turn(
     )
     found = (Turned(row.tid, row.partner, row.record_id, row.patient_id) for row in rows)
     return sorted(found, key=lambda turned: turned.tid)
-
-
-def _streak(held: Claim, state: DeliveryState) -> int:
-    return held.attempts if held.state is state else 1
-
-
-def _reschedule(
-    session: Session,
-    held: Claim,
-    event: DeliveryEvent,
-    reason: DeliveryReason,
-    attempts: int,
-    at: datetime,
-) -> None:
-    state = transition(held.state, event)
-    _write(
-        session,
-        held,
-        state=state.value,
-        reason=reason.value,
-        attempts=attempts,
-        next_at=at,
-        **_UNLEASED,
-    )
-
-
-_UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None}
-
-
-def _epoch_of(partner: str) -> ColumnElement[str | None]:
-    return select(PartnerMark.epoch).where(PartnerMark.partner == partner).scalar_subquery()
-
-
-def _write(session: Session, held: Claim, **values: Any) -> None:
-    written = session.execute(
-        update(Outbox)
-        .where(
-            Outbox.tid == held.tid,
-            Outbox.fence == held.fence,
-            Outbox.lease_owner == held.worker,
-            Outbox.settled_at.is_(None),
-        )
-        .values(**values)
-        .returning(Outbox.tid)
-        .execution_options(synchronize_session=False)
-    )
-    if written.one_or_none() is None:
-        raise LostLease("the delivery was claimed or recalled by another")
 
 
 # Looking

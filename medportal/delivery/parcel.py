@@ -36,6 +36,11 @@ class Parcel:
             fields = canonical.decode(data)
         except canonical.NotCanonical as error:
             raise MalformedDelivery("not a parcel") from error
+        return cls.from_fields(fields)
+
+    @classmethod
+    def from_fields(cls, fields: object) -> "Parcel":
+        """Return the parcel whose canonical bytes encode ``fields``; raises as above."""
         if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
             raise MalformedDelivery("not the fields of a parcel")
         if any(type(fields[n]) is not t for n, t in zip(_FIELDS, _TYPES, strict=True)):

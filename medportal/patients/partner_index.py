@@ -5,11 +5,21 @@ it is built from the registered patients (``begin_index``, ``build_index``); unt
 a miss answers ``IndexIncomplete`` and never "unknown".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from medportal.core.errors import MedportalError
@@ -53,27 +63,42 @@ def lookup(
 
     Raises ``MalformedIdentifier`` for bytes that cannot be a pseudonym.
     """
-    if len(asked) != PSEUDONYM_BYTES:
+    return lookup_all(session, partner, key_id, [asked])[asked]
+
+
+def lookup_all(
+    session: Session, partner: str, key_id: str, asked: Collection[bytes]
+) -> dict[bytes, Hit | IndexIncomplete | None]:
+    """Return whom a partner asks for, of several pseudonyms under one key; see :func:`lookup`."""
+    if any(len(each) != PSEUDONYM_BYTES for each in asked):
         raise MalformedIdentifier("not a pseudonym")
     # Whether the index is complete is read first: the other way round, a build that completes
     # between the two reads could turn a patient into "unknown".
     complete = is_complete(session, partner, key_id)
-    row = session.execute(
-        select(PartnerIndex.patient_id, PartnerIndex.tag).where(
-            PartnerIndex.partner == partner,
-            PartnerIndex.key_id == key_id,
-            PartnerIndex.pseudonym == asked,
-        )
-    ).one_or_none()
-    if row:
-        return Hit(row.patient_id, row.tag)
-    return None if complete else IndexIncomplete()
+    of_whom = {"partner": partner, "key_id": key_id, "asked": list(asked)}
+    hits = {row.pseudonym: Hit(row.patient_id, row.tag) for row in session.execute(_HITS, of_whom)}
+    missing = None if complete else IndexIncomplete()
+    return {each: hits.get(each, missing) for each in asked}
+
+
+_INDEX = cast(Table, PartnerIndex.__table__).c
+#: Made once: for every question of a partner it would cost more than the look at the index.
+_HITS = select(_INDEX.pseudonym, _INDEX.patient_id, _INDEX.tag).where(
+    _INDEX.partner == bindparam("partner"),
+    _INDEX.key_id == bindparam("key_id"),
+    _INDEX.pseudonym.in_(bindparam("asked", expanding=True)),
+)
 
 
 def is_complete(session: Session, partner: str, key_id: str) -> bool:
     """Tell whether the index for a partner's key holds every patient."""
-    found = session.scalar(select(PartnerIndexState.complete_at).where(*_state_of(partner, key_id)))
-    return found is not None
+    return session.scalar(_COMPLETE, {"partner": partner, "key_id": key_id}) is not None
+
+
+_STATE = cast(Table, PartnerIndexState.__table__).c
+_COMPLETE = select(_STATE.complete_at).where(
+    _STATE.partner == bindparam("partner"), _STATE.key_id == bindparam("key_id")
+)
 
 
 def _state_of(partner: str, key_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

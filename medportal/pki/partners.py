@@ -12,6 +12,7 @@ could sign a link of their own. Only the first successor is followed; a second o
 somebody who has to explain it.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,6 +185,8 @@ class TrustStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        # As text: a receiver asks about trust several times a record, and paths are slow to join.
+        self._partners = str(Layout(directory).partners)
 
     def partners(self) -> list[Partner]:
         """Return all partners, revoked ones too, in order of their ids."""
@@ -214,8 +217,8 @@ class TrustStore:
         """Tell, at the cost of two file lookups, whether a partner is there and not revoked."""
         return (
             is_institution(institution)
-            and _path(self._directory, institution).exists()
-            and not _mark(self._directory, institution).exists()
+            and os.path.exists(f"{self._partners}/{institution}.partner")
+            and not os.path.exists(f"{self._partners}/{institution}.revoked")
         )
 
     def _partner(self, institution: str, data: bytes) -> Partner:

@@ -12,7 +12,8 @@ from typing import Any
 from medportal.records.errors import ContentTooDeep, DuplicateKey, NotANumber, NotJson
 
 MAX_NUMBER_LENGTH = 32
-_TEXTS = json.JSONEncoder(ensure_ascii=False)
+_text = json.encoder.encode_basestring
+"""Writes a text without escaping what is not ASCII; ``TypeError`` for anything else."""
 
 
 def encode(value: object) -> bytes:
@@ -45,16 +46,15 @@ def decode(data: bytes) -> Any:
 
 
 def _encode(value: object) -> str:
-    match value:
-        case str():
-            return _TEXTS.encode(value)
-        case Decimal():
-            return format(value, "f")
-        case list():
-            return f"[{','.join(map(_encode, value))}]"
-        case dict():
-            members = (f"{_encode(key)}:{_encode(value[key])}" for key in sorted(value))
-            return f"{{{','.join(members)}}}"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        members = [f"{_text(key)}:{_encode(value[key])}" for key in sorted(value)]
+        return f"{{{','.join(members)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_encode, value))}]"
+    if isinstance(value, Decimal):
+        return format(value, "f")
     raise TypeError(f"{type(value).__name__} has no place in a record")
 
 

@@ -36,8 +36,14 @@ S = TypeVar("S")
 HANDSHAKE_FRAME = 256 * 1024
 """Greatest frame in bytes before both sides have proved themselves."""
 
-FRAMES_WAITING = 16
-"""How many frames of a peer may wait to be worked on; beyond it, TCP makes the peer wait."""
+FRAMES_WAITING, BYTES_WAITING = 64, 1 << 20
+"""How many frames of a peer, and of how many bytes together, may wait to be worked on.
+
+Beyond either, TCP makes the peer wait. One frame may be there whatever its length.
+"""
+
+EVENTS_AT_ONCE = 64
+"""After how many events what they say is sent, so that what waits to be sent is bounded too."""
 
 TICK = 0.5
 SEND_WITHIN = 30.0
@@ -67,7 +73,7 @@ class Conversation(Generic[S]):
         self._stream, self._step, self._perform = stream, step, perform
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._frames = FrameBuffer(HANDSHAKE_FRAME)
-        self._slots = asyncio.Semaphore(FRAMES_WAITING)
+        self._backlog = Backlog()
         self._is_broken = False
 
     def post(self, event: Event) -> None:
@@ -80,7 +86,7 @@ class Conversation(Generic[S]):
         helpers = [asyncio.create_task(self._read()), asyncio.create_task(self._tick(check))]
         try:
             while self.close is None:
-                await self._one(await self._events.get())
+                await self._some(await self._events.get())
             return self.close
         finally:
             for task in helpers:
@@ -94,11 +100,24 @@ class Conversation(Generic[S]):
         except TimeoutError:
             self._stream.abort()
 
-    async def _one(self, event: Event) -> None:
-        self.session, effects = self._step(self.session, event, instant())
+    async def _some(self, event: Event) -> None:
+        """Work on an event and on those that wait behind it; then send, all in one go.
+
+        Whatever is performed before the sending is work that ends in a later event.
+        """
+        now = instant()
+        bodies = self._one(event, now)
+        for _ in range(EVENTS_AT_ONCE):
+            if self.close is not None or self._events.empty():
+                break
+            bodies += self._one(self._events.get_nowait(), now)
+        await self._send(bodies)
+
+    def _one(self, event: Event, now: Instant) -> list[bytes]:
+        """Step the session and perform what comes of it; return what is to be sent."""
+        self.session, effects = self._step(self.session, event, now)
         if isinstance(event, Received):
-            self._slots.release()
-        await self._send([effect.body for effect in effects if isinstance(effect, Send)])
+            self._backlog.took(event.raw)
         for effect in effects:
             if isinstance(effect, Close):
                 self.close = effect
@@ -106,6 +125,7 @@ class Conversation(Generic[S]):
                 self._frames.limit = MAX_FRAME
             if not isinstance(effect, Send):
                 self._perform(effect)
+        return [effect.body for effect in effects if isinstance(effect, Send)]
 
     async def _send(self, bodies: list[bytes]) -> None:
         # What waits in the queue is worked on; a socket that broke is written to no more.
@@ -122,7 +142,7 @@ class Conversation(Generic[S]):
         try:
             while data := await self._stream.receive():
                 for body in self._frames.feed(data):
-                    await self._slots.acquire()
+                    await self._backlog.put(body)
                     self.post(arrived(body))
             self._frames.finish()
             self.post(Lost())
@@ -136,6 +156,31 @@ class Conversation(Generic[S]):
         while True:
             await asyncio.sleep(TICK)
             self.post(check() or Tick())
+
+
+class Backlog:
+    """What came of a peer and was not worked on yet, bounded in frames and in bytes."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._frames = self._bytes = 0
+        self._room = asyncio.Event()
+
+    async def put(self, body: bytes) -> None:
+        """Count a frame in, once there is room for it."""
+        while self._frames and (
+            self._frames >= FRAMES_WAITING or self._bytes + len(body) > BYTES_WAITING
+        ):
+            self._room.clear()
+            await self._room.wait()
+        self._frames += 1
+        self._bytes += len(body)
+
+    def took(self, body: bytes) -> None:
+        """Count a frame out."""
+        self._frames -= 1
+        self._bytes -= len(body)
+        self._room.set()
 
 
 class Work:

@@ -6,7 +6,7 @@ connections at once. The partner's own CRL travels in the handshake.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -230,8 +230,13 @@ def peer_of(trusted: TrustStore, limits: CrlLimits) -> Callable[[str], PkiPeer |
 
 
 def delivery_signer(signer: Signer) -> Callable[[Mapping[str, Any]], bytes]:
-    """Return what signs delivery statements with the exchange key."""
-    return lambda fields: sign_statement(signer, transcript.DELIVERY, fields).to_bytes()
+    """Return what signs delivery statements with the exchange key.
+
+    They go without chain and list: the receiver verified those of the handshake, in which the same
+    key signed, and checks statements by that key alone. A record would be half as long again.
+    """
+    bare = replace(signer, chain_der=(), crl_der=b"")
+    return lambda fields: sign_statement(bare, transcript.DELIVERY, fields).to_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ class Limits:
     offer_ttl: float = 30.0
     window: int = 64
     max_frame: int = 1 << 20
-    queries_rate: float = 500.0
-    queries_burst: float = 2_000.0
+    queries_rate: float = 2_000.0
+    queries_burst: float = 4_000.0
     misses_rate: float = 1.0
     misses_burst: float = 500.0
     unused_rate: float = 1.0

@@ -66,7 +66,7 @@ def unpack(data: bytes) -> tuple[Parcel, bytes]:
         delivery = body.pop("delivery", None) if isinstance(body, dict) else None
         if not isinstance(delivery, bytes):
             raise ProtocolError(Code.SEALED, "no delivery statement")
-        return Parcel.from_bytes(canonical.encode(body)), delivery
+        return Parcel.from_fields(body), delivery
     except (canonical.NotCanonical, MalformedDelivery) as error:
         raise ProtocolError(Code.SEALED, "not the fields of a record") from error
 

@@ -293,10 +293,10 @@ class ReceiverStore(Protocol):
     ) -> None:
         """As :meth:`SenderStore.remember_crl`."""
 
-    def answer(
-        self, sender: str, questions: Sequence[Question], now: datetime
-    ) -> Mapping[str, Answer]:
-        """Answer queries by tid, and audit them with the patients they hit."""
+    def answer_all(
+        self, asked: Mapping[str, Sequence[Question]], now: datetime
+    ) -> Mapping[str, Mapping[str, Answer]]:
+        """Answer queries by sender and tid, and audit them with the patients they hit."""
 
     def commit(
         self, records: Sequence[AcceptedRecord], now: datetime

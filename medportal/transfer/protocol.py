@@ -161,7 +161,8 @@ def step_sender(sender: Sender, event: Event, now: Instant) -> tuple[Sender, lis
         rule = _rule(SENDER, SENDER_RECORD, sender, event)
         if rule is None:
             return sender, []
-        heard = replace(sender, heard=now.mono) if isinstance(event, Received) else sender
+        is_new = isinstance(event, Received) and sender.heard != now.mono
+        heard = replace(sender, heard=now.mono) if is_new else sender
         after, effects = rule.act(heard, event, now)
         return sending.drained(after, effects)
     except TransferError as error:
@@ -174,7 +175,8 @@ def step_receiver(receiver: Receiver, event: Event, now: Instant) -> tuple[Recei
         rule = _rule(RECEIVER, RECEIVER_RECORD, receiver, event)
         if rule is None:
             return receiver, []
-        heard = replace(receiver, heard=now.mono) if isinstance(event, Received) else receiver
+        is_new = isinstance(event, Received) and receiver.heard != now.mono
+        heard = replace(receiver, heard=now.mono) if is_new else receiver
         return rule.act(heard, event, now)
     except TransferError as error:
         return receiving.failed(receiver, error.code, blamed_tid(error, event))

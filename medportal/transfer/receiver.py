@@ -11,6 +11,8 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 import structlog
 
@@ -45,6 +47,9 @@ from medportal.transfer.tls import TlsStream
 
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
+
+VERIFY = 16
+"""How many records of one connection are verified in one go, before others have their turn."""
 
 STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 """How many refusals of strangers a second, and at once, are logged and audited."""
@@ -100,21 +105,23 @@ def origin_of(address: str) -> str:
     return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
+Committed = Callable[[bytes | TransferError], None]
+"""Told what became of a record: its receipt once it is durable, or why it was not kept."""
+
+
 class Committer:
     """Commits verified records of all connections in groups, each partner in turn."""
 
     def __init__(self, store: ReceiverStore, group: int) -> None:
         """Prepare; :meth:`run` does the work."""
         self._store, self._group = store, group
-        self._waiting: dict[str, deque[tuple[AcceptedRecord, asyncio.Future[bytes]]]] = {}
+        self._waiting: dict[str, deque[tuple[AcceptedRecord, Committed]]] = {}
         self._some = asyncio.Event()
 
-    async def commit(self, record: AcceptedRecord) -> bytes:
-        """Return the receipt once the record is durable. Raises ``TransferError``."""
-        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def add(self, record: AcceptedRecord, done: Committed) -> None:
+        """Let a record be committed in one of the next groups; ``done`` is told how it went."""
         self._waiting.setdefault(record.sender, deque()).append((record, done))
         self._some.set()
-        return await done
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -128,7 +135,7 @@ class Committer:
                 self._some.clear()
             await self._commit(group)
 
-    async def _commit(self, group: Sequence[tuple[AcceptedRecord, asyncio.Future[bytes]]]) -> None:
+    async def _commit(self, group: Sequence[tuple[AcceptedRecord, Committed]]) -> None:
         records = [record for record, _ in group]
         outcomes: Sequence[bytes | TransferError]
         try:
@@ -137,12 +144,73 @@ class Committer:
             log.error("inbox cannot be written", kind=type(error).__name__)
             outcomes = [ReceiverBusy(Code.INTERNAL)] * len(records)
         for (_, done), outcome in zip(group, outcomes, strict=True):
-            if done.done():
-                continue
-            if isinstance(outcome, TransferError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
+            done(outcome)
+
+
+Answered = Callable[[Mapping[str, Answer]], None]
+"""Told the answers to questions by tid; "ask again" where storage fails, as with a full disk."""
+
+
+class Answerer:
+    """Answers the questions of all connections in groups, each partner in turn."""
+
+    def __init__(self, store: ReceiverStore, group: int) -> None:
+        """Prepare; :meth:`run` does the work."""
+        self._store, self._group = store, group
+        self._waiting: dict[str, deque[tuple[Question, Answered]]] = {}
+        self._some = asyncio.Event()
+
+    def add(self, sender: str, question: Question, done: Answered) -> None:
+        """Let a question be answered in one of the next groups."""
+        self._waiting.setdefault(sender, deque()).append((question, done))
+        self._some.set()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            await self._some.wait()
+            group = fair_share(
+                {
+                    sender: [(sender, *each) for each in islice(waiting, self._group)]
+                    for sender, waiting in self._waiting.items()
+                },
+                self._group,
+            )
+            for sender, _, _ in group:
+                self._waiting[sender].popleft()
+            self._waiting = {sender: rest for sender, rest in self._waiting.items() if rest}
+            if not self._waiting:
+                self._some.clear()
+            await self._answer(group)
+
+    async def _answer(self, group: Sequence[tuple[str, Question, Answered]]) -> None:
+        asked: dict[str, list[Question]] = {}
+        who: dict[Answered, list[tuple[str, str]]] = {}
+        for sender, question, done in group:
+            asked.setdefault(sender, []).append(question)
+            who.setdefault(done, []).append((sender, question.tid))
+        try:
+            answers = await asyncio.to_thread(self._store.answer_all, asked, utcnow())
+        except Exception as error:
+            log.error("queries cannot be answered", kind=type(error).__name__)
+            await self._one_by_one(group, asked, who)
+            return
+        for done, places in who.items():
+            done({tid: answers[sender][tid] for sender, tid in places})
+
+    async def _one_by_one(
+        self,
+        group: Sequence[tuple[str, Question, Answered]],
+        asked: Mapping[str, Sequence[Question]],
+        who: Mapping[Answered, Sequence[tuple[str, str]]],
+    ) -> None:
+        """Answer each partner alone, in case another's questions were to blame."""
+        if len(asked) == 1:
+            for done, places in who.items():
+                done({tid: NotReady(BUSY_AFTER_MS) for _, tid in places})
+            return
+        for sender in asked:
+            await self._answer([each for each in group if each[0] == sender])
 
 
 class ReceiverService:
@@ -152,6 +220,7 @@ class ReceiverService:
         """Prepare; nothing is opened before :meth:`run`."""
         self.needs = needs
         self.committer = Committer(needs.store, needs.settings.group)
+        self.answerer = Answerer(needs.store, needs.settings.group)
         self.allowances: dict[str, Allowance] = {}
         self.reception: set[Reception] = set()
         self.stopping = False
@@ -181,6 +250,7 @@ class ReceiverService:
             listening(address[0], address[1])
         helpers = [
             asyncio.create_task(self.committer.run()),
+            asyncio.create_task(self.answerer.run()),
             asyncio.create_task(self._tell_changes(stop)),
         ]
         await stop.wait()
@@ -307,8 +377,8 @@ class Reception:
         self.talk: Conversation[Receiver] = Conversation(
             stream, session, protocol.step_receiver, self._perform
         )
-        self._asked: list[Question] = []
-        self._asking = False
+        self._accepted: list[ev.Accept] = []
+        self._verifying = False
         self._work = Work()
 
     async def run(self, channel: Channel) -> None:
@@ -354,9 +424,9 @@ class Reception:
                 log.info("partner ready", partner=self.peer.institution)
                 self._work.start(self._remember_crl())
             case ev.Ask(question):
-                self._ask(question)
+                self._service.answerer.add(self.peer.institution, question, self._answered)
             case ev.Accept():
-                self._work.start(self._accept(effect), self._broken)
+                self._accept(effect)
 
     async def _greet(self, effect: ev.Greet) -> None:
         count = self._service.of_partner()[effect.sender]
@@ -392,43 +462,47 @@ class Reception:
             self._needs.store.remember_crl, partner, session.crl, link, utcnow()
         )
 
-    def _ask(self, question: Question) -> None:
-        """Collect queries while earlier ones are looked up; then look them up together."""
-        self._asked.append(question)
-        if not self._asking:
-            self._asking = True
-            self._work.start(self._answer(), self._broken)
+    def _answered(self, answers: Mapping[str, Answer]) -> None:
+        self.talk.post(ev.Looked(tuple(answers.items())))
 
-    async def _answer(self) -> None:
-        while self._asked:
-            questions, self._asked = self._asked, []
-            answers = await asyncio.to_thread(self._look_up, questions)
-            self.talk.post(ev.Looked(tuple(answers.items())))
-        self._asking = False
+    def _accept(self, accept: ev.Accept) -> None:
+        """Collect records while earlier ones are verified; then verify them together."""
+        self._accepted.append(accept)
+        if not self._verifying:
+            self._verifying = True
+            self._work.start(self._verify_all(), self._broken)
 
-    def _look_up(self, questions: Sequence[Question]) -> Mapping[str, Answer]:
-        """Answer queries; with "ask again" where storage fails, as with a full disk."""
-        try:
-            return self._needs.store.answer(self.peer.institution, questions, utcnow())
-        except Exception as error:
-            log.error("queries cannot be answered", kind=type(error).__name__)
-            return {question.tid: NotReady(BUSY_AFTER_MS) for question in questions}
+    async def _verify_all(self) -> None:
+        while self._accepted:
+            accepted, self._accepted = self._accepted[:VERIFY], self._accepted[VERIFY:]
+            outcomes = await asyncio.to_thread(self._verify, accepted)
+            for accept, outcome in zip(accepted, outcomes, strict=True):
+                if isinstance(outcome, TransferError):
+                    self._settled(accept.tid, outcome)
+                else:
+                    self._service.committer.add(outcome, partial(self._settled, accept.tid))
+        self._verifying = False
 
-    async def _accept(self, accept: ev.Accept) -> None:
-        try:
-            record = await asyncio.to_thread(self._verify, accept)
-            receipt = await self._service.committer.commit(record)
-        except ReceiverBusy:
-            self.talk.post(ev.Unsettled(accept.tid, BUSY_AFTER_MS))
-        except (ProtocolError, Untrusted) as error:
-            self.talk.post(ev.Refused(accept.tid, error.code))
+    def _settled(self, tid: str, outcome: bytes | TransferError) -> None:
+        if isinstance(outcome, bytes):
+            self.talk.post(ev.Settled(tid, outcome))
+        elif isinstance(outcome, ReceiverBusy):
+            self.talk.post(ev.Unsettled(tid, BUSY_AFTER_MS))
         else:
-            self.talk.post(ev.Settled(accept.tid, receipt))
+            self.talk.post(ev.Refused(tid, outcome.code))
 
-    def _verify(self, accept: ev.Accept) -> AcceptedRecord:
-        binding = self.talk.session.binding
+    def _verify(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
+        """Verify records; what a sound sender does not make is returned as its error."""
+        binding, needs, now = self.talk.session.binding, self._needs, utcnow()
         assert binding is not None
-        needs = self._needs
-        return payload.receive(
-            accept, binding, self.peer, needs.identifiers, needs.check_content, utcnow()
-        )
+        outcomes: list[AcceptedRecord | TransferError] = []
+        for accept in accepted:
+            try:
+                outcomes.append(
+                    payload.receive(
+                        accept, binding, self.peer, needs.identifiers, needs.check_content, now
+                    )
+                )
+            except (ProtocolError, Untrusted) as error:
+                outcomes.append(error)
+        return outcomes

@@ -326,6 +326,39 @@ def receipt(record, **changed: object) -> Receipt:
     return Receipt(**{**values, **changed})
 
 
+def test_of_a_group_of_results_what_another_worker_holds_is_neither_written_nor_told(houses):
+    _, laboratory = houses
+    laboratory.queue("hospital", count=3)
+    store = sender(laboratory)
+    records = list(store.claim("hospital", 10, utcnow()))
+    lost = records[1].tid
+    with Session(laboratory.engine) as session, session.begin():
+        session.execute(update(Outbox).where(Outbox.tid == lost).values(fence=Outbox.fence + 1))
+    results = [Result(each, ResultKind.RECEIPTED, receipt(each)) for each in records]
+    store.finished("hospital", results, utcnow())
+    settled = {tid for tid, row in laboratory.outbox().items() if row.state == "delivered"}
+    assert settled == {each.tid for each in records} - {lost}
+    with Session(laboratory.engine) as session:
+        objects = [row.claim.record_id for row in records if row.tid != lost]
+        told = session.scalars(
+            select(AuditEvent.object).where(
+                AuditEvent.action == Action.DELIVERY_RECEIPTED.value,
+                AuditEvent.object.in_([row.claim.record_id for row in records]),
+            )
+        ).all()
+    assert sorted(told) == sorted(objects)
+
+
+def test_of_a_group_of_two_senders_a_revoked_one_gets_no_receipt(houses, patient):
+    hospital, _ = houses
+    good, strange = accepted(asked(houses), patient), accepted(asked(houses), patient)
+    strange = replace(strange, sender="clinic")
+    first, second = receiver(hospital).commit([good, strange], utcnow())
+    assert said(first)["tid"] == good.tid
+    assert isinstance(second, Untrusted) and second.code is Code.REVOKED_PARTNER
+    assert [row.sender for row in hospital.inbox()] == ["laboratory"]
+
+
 def test_an_item_that_cannot_be_opened_says_so_and_waits(houses):
     _, laboratory = houses
     laboratory.queue("hospital")
