@@ -136,7 +136,12 @@ def test_two_workers_at_one_outbox_never_send_the_same_twice(
 
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 def test_who_stops_finishes_what_is_in_hand(trio: Trio, who: str) -> None:
-    """Nothing stays leased, and what was registered by then has its receipt by then."""
+    """Nothing stays leased. A sender has the receipt of all that was registered by then.
+
+    A receiver that stops may not reach the sender with every receipt any more (its drain has an
+    end, and a socket closed under bytes that still come takes what was not read with it): those
+    it gives on the next QUERY.
+    """
     hospital, laboratory, _clinic = trio.houses
     tids = laboratory.queue("hospital", count=120)
 
@@ -147,10 +152,8 @@ def test_who_stops_finishes_what_is_in_hand(trio: Trio, who: str) -> None:
                     await until(lambda: bool(hospital.inbox()))
                 check()
         else:
-            async with sending(laboratory):
-                async with receiving(hospital, laboratory):
-                    await until(lambda: bool(hospital.inbox()))
-                await until(lambda: len(receipted()) == len(hospital.inbox()))
+            async with sending(laboratory), receiving(hospital, laboratory):
+                await until(lambda: bool(hospital.inbox()))
             check()
 
     def receipted() -> set[str]:
@@ -158,7 +161,10 @@ def test_who_stops_finishes_what_is_in_hand(trio: Trio, who: str) -> None:
 
     def check() -> None:
         assert {row.lease_owner for row in laboratory.outbox().values()} == {None}
-        assert receipted() == {row.tid for row in hospital.inbox()}
+        registered = {row.tid for row in hospital.inbox()}
+        assert receipted() <= registered
+        if who == "sender":
+            assert receipted() == registered
 
     async def resumed() -> None:
         async with receiving(hospital, laboratory), sending(laboratory):
