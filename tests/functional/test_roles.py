@@ -7,6 +7,7 @@ It is not derived from the roles' files or from the decision table: those are wh
 
 import pytest
 from functional_helpers import page_text
+from installation import TENANTS
 from pyramid.security import NO_PERMISSION_REQUIRED
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -242,6 +243,7 @@ def test_the_table(portal, records, tenant, role, pages, row):
     browser = portal.signed_in(role, tenant)
     names = {"patient": portal.person("patient", tenant), "record": records[tenant]}
     names["staff"] = portal.person("auditor", tenant)
+    names["partner"] = next(each for each in TENANTS if each != tenant)
     got = []
     for page in pages:
         answer = browser.get(page.format(**names), expect_errors=True)
@@ -305,6 +307,9 @@ DEEDS = {
     "/people/{staff}/sessions/end": {"admin"},
     "/approvals/{approval}": {"admin", "privacy_officer"},
     "/settings/edit": {"admin"},
+    "/partners/laboratory/hold": {"admin"},
+    "/partners/laboratory/let-go": {"admin"},
+    "/partners/laboratory/again": {"admin"},
 }
 
 
@@ -339,7 +344,7 @@ def test_delivery_states_are_for_those_who_follow_them(portal, records):
 @pytest.mark.parametrize("page", PAGES)
 def test_nobody_gets_the_sign_in_whether_it_exists_or_not(portal, records, page):
     names = {"patient": portal.person("patient"), "record": records["hospital"]}
-    names["staff"] = portal.person("porter")
+    names |= {"staff": portal.person("porter"), "partner": "laboratory"}
     there = portal.browser().get(page.format(**names), status=303)
     absent = portal.browser().get("/no/such/page", status=303)
     assert there.location.split("?")[0] == absent.location.split("?")[0]
@@ -351,10 +356,10 @@ def test_nothing_of_the_neighbour_is_reached(portal, records, page):
     """Ids and cookies of the laboratory at the hospital are like things that do not exist."""
     browser = portal.signed_in("doctor")
     names = {"patient": portal.person("patient", "laboratory"), "record": records["laboratory"]}
-    names["staff"] = portal.person("auditor", "laboratory")
+    names |= {"staff": portal.person("auditor", "laboratory"), "partner": "laboratory"}
     if "{" in page:
         foreign = browser.get(page.format(**names), expect_errors=True)
-        nobody = {"patient": "0" * 32, "record": "0" * 32, "staff": "0" * 32}
+        nobody = {"patient": "0" * 32, "record": "0" * 32, "staff": "0" * 32, "partner": "nobody"}
         absent = browser.get(page.format(**nobody), expect_errors=True)
         assert foreign.status_int == absent.status_int == 404
     visitor = portal.signed_in("responsible", "laboratory")
