@@ -565,6 +565,9 @@ REASONS: Mapping[str, Any] = {
     Reason.TOO_EARLY: _("You still had time to take your records along."),
     Reason.NOT_ASKED_FOR: _("Reason given: you had not asked for it."),
     Reason.NOT_AGREED: _("Reason given: it was not agreed with those responsible."),
+    Reason.PARTNER_ASKED: _("Reason given: the partner asked for it."),
+    Reason.WORK_ON_SYSTEMS: _("Reason given: work on the systems."),
+    Reason.SOMETHING_WRONG: _("Reason given: something looks wrong there."),
 }
 
 #: What became of a record on its way between institutions, and why.
