@@ -21,6 +21,7 @@ from medportal.pki.partners import Partner
 from medportal.web.flash import flash
 from medportal.web.forms import hidden, make_form, radios
 from medportal.web.i18n import _
+from medportal.web.limits import posted_text
 
 PAGE = "medportal.admin:templates/partner_deed.pt"
 HELD_ALREADY = _("What goes to this partner is held already.")
@@ -98,7 +99,7 @@ def _end(request: Request, partner: Partner, held: Hold) -> HTTPSeeOther:
 def again(request: Request) -> HTTPSeeOther:
     """Let one transfer that waits, or all of them, be tried again at once."""
     partner = partner_of(request)
-    tid = request.POST.get("transfer", "")
+    tid = posted_text(request, "transfer")
     if tid:
         return _one_again(request, partner, tid)
     count = waiting.hurry_all(request.db, partner.institution, request.now)
