@@ -72,14 +72,17 @@ class SqlReceiverStore(HeadStore):
     def answer(
         self, sender: str, questions: Sequence[Question], now: datetime
     ) -> Mapping[str, Answer]:
-        """Answer the queries of one sender; see :meth:`answer_all`."""
-        return self.answer_all({sender: questions}, now)[sender]
+        """Answer the queries of one sender by tid; see :meth:`answer_all`."""
+        answers = self.answer_all({sender: questions}, now)[sender]
+        return {each.tid: answers[each] for each in questions}
 
     def answer_all(
         self, asked: Mapping[str, Sequence[Question]], now: datetime
-    ) -> Mapping[str, Mapping[str, Answer]]:
-        """Answer queries by sender and tid; those that hit a patient are audited with the patient.
+    ) -> Mapping[str, Mapping[Question, Answer]]:
+        """Answer queries by sender; those that hit a patient are audited with the patient.
 
+        By question and not by tid: two connections of a sender may ask about different patients
+        under one tid, and each answer, and its event, is about the patient asked for.
         Also those that hit somebody who takes nothing from this partner: the partner hears
         "unknown", the patient reads who asked.
         """
@@ -91,32 +94,33 @@ class SqlReceiverStore(HeadStore):
             append_all(
                 session,
                 [
-                    _queried(sender, each.tid, *found[sender][each.tid], now)
+                    _queried(sender, each.tid, *found[sender][each], now)
                     for sender, questions in asked.items()
                     for each in questions
                 ],
             )
         return {
-            sender: {tid: answer for tid, (answer, _patient_id) in answers.items()}
+            sender: {each: answer for each, (answer, _patient_id) in answers.items()}
             for sender, answers in found.items()
         }
 
     def _answers(
         self, session: Session, sender: str, questions: Sequence[Question], now: datetime
-    ) -> dict[str, tuple[Answer, str | None]]:
-        """Return the answers by tid, and whom each question hit."""
+    ) -> dict[Question, tuple[Answer, str | None]]:
+        """Return the answers, and whom each question hit."""
         grants = inbox.find_receipts(session, sender, [each.tid for each in questions])
         asked = [each for each in questions if each.tid not in grants]
         found = _look_up(session, sender, {(each.key_id, each.pseudonym) for each in asked})
         # Asked for nobody too, so that both ways to "unknown" take the same steps.
         hits = [_patient_of(found[each.key_id, each.pseudonym]) or "" for each in asked]
         refusing = blocks.refusing(session, hits, sender, now)
-        answers: dict[str, tuple[Answer, str | None]] = {
-            tid: (Receipted(grant), None) for tid, grant in self._again(grants).items()
+        again = self._again(grants)
+        answers: dict[Question, tuple[Answer, str | None]] = {
+            each: (Receipted(again[each.tid]), None) for each in questions if each.tid in again
         }
         for each in asked:
             of_whom = found[each.key_id, each.pseudonym]
-            answers[each.tid] = _answer(of_whom, refusing), _patient_of(of_whom)
+            answers[each] = _answer(of_whom, refusing), _patient_of(of_whom)
         return answers
 
     def _again(self, grants: Mapping[str, Grant]) -> dict[str, bytes]:

@@ -295,8 +295,8 @@ class ReceiverStore(Protocol):
 
     def answer_all(
         self, asked: Mapping[str, Sequence[Question]], now: datetime
-    ) -> Mapping[str, Mapping[str, Answer]]:
-        """Answer queries by sender and tid, and audit them with the patients they hit."""
+    ) -> Mapping[str, Mapping[Question, Answer]]:
+        """Answer queries by sender, and audit them with the patients they hit."""
 
     def commit(
         self, records: Sequence[AcceptedRecord], now: datetime

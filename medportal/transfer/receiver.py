@@ -185,10 +185,10 @@ class Answerer:
 
     async def _answer(self, group: Sequence[tuple[str, Question, Answered]]) -> None:
         asked: dict[str, list[Question]] = {}
-        who: dict[Answered, list[tuple[str, str]]] = {}
+        who: dict[Answered, list[tuple[str, Question]]] = {}
         for sender, question, done in group:
             asked.setdefault(sender, []).append(question)
-            who.setdefault(done, []).append((sender, question.tid))
+            who.setdefault(done, []).append((sender, question))
         try:
             answers = await asyncio.to_thread(self._store.answer_all, asked, utcnow())
         except Exception as error:
@@ -196,18 +196,18 @@ class Answerer:
             await self._one_by_one(group, asked, who)
             return
         for done, places in who.items():
-            done({tid: answers[sender][tid] for sender, tid in places})
+            done({each.tid: answers[sender][each] for sender, each in places})
 
     async def _one_by_one(
         self,
         group: Sequence[tuple[str, Question, Answered]],
         asked: Mapping[str, Sequence[Question]],
-        who: Mapping[Answered, Sequence[tuple[str, str]]],
+        who: Mapping[Answered, Sequence[tuple[str, Question]]],
     ) -> None:
         """Answer each partner alone, in case another's questions were to blame."""
         if len(asked) == 1:
             for done, places in who.items():
-                done({tid: NotReady(BUSY_AFTER_MS) for _, tid in places})
+                done({each.tid: NotReady(BUSY_AFTER_MS) for _, each in places})
             return
         for sender in asked:
             await self._answer([each for each in group if each[0] == sender])

@@ -154,6 +154,21 @@ def test_queries_are_answered_and_audited_with_the_patient_they_hit(houses, pati
     }
 
 
+def test_two_connections_that_ask_under_one_tid_get_each_its_own_answer(houses, patient):
+    """One group answers all connections: neither the answer nor the audit takes the other's."""
+    hospital, _ = houses
+    hit, miss = asked(houses), asked(houses, "55566677")
+    miss = replace(miss, tid=hit.tid)
+    for both in ((hit, miss), (miss, hit)):
+        answers = receiver(hospital).answer_all({"laboratory": both}, utcnow())["laboratory"]
+        assert isinstance(answers[hit], Known) and answers[hit].patient == patient
+        assert isinstance(answers[miss], NotKnown)
+    with Session(hospital.engine) as session:
+        query = select(AuditEvent.patient, AuditEvent.outcome)
+        rows = session.execute(query.where(AuditEvent.object == hit.tid)).all()
+    assert sorted(rows, key=str) == sorted([(patient, "allowed"), (None, "denied")] * 2, key=str)
+
+
 def test_a_commit_gives_receipts_in_order_and_repeats_them(houses, patient):
     hospital, _ = houses
     store = receiver(hospital)
