@@ -19,7 +19,7 @@ FAULTS_ARGS ?=
 # Two workers; the tests of a file stay together, so that they share what they set up.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults-test faults
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults
 
 run: $(VENV)/.installed
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
@@ -67,10 +67,6 @@ topology-move: $(VENV)/.installed-dev
 # Kills, cut cables, full disks while records travel (root, Linux; docs/faults.md): some minutes a seed.
 faults: $(VENV)/.installed-dev
 	@$(BIN)/python -W ignore -m faults --seeds $(SEEDS) --records $(RECORDS) $(FAULTS_ARGS)
-
-# The brief run of faults as a test, and that nothing outlives its runner: some minutes.
-faults-test: $(VENV)/.installed-dev
-	@MEDPORTAL_FAULTS=1 $(BIN)/python -m pytest -v tests/faults/test_fault_run.py
 
 check-python:
 	@test -n "$(PYTHON)" || { \

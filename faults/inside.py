@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--settle", type=float, required=True)
     parser.add_argument("--keep", type=Path)
     said = parser.parse_args()
+    # Databases run as other users: whoever starts a run may have a mask that shuts them out.
+    os.umask(0o022)
     world.lay(said.outside)
     child = os.fork()
     if child:

@@ -41,6 +41,7 @@ while True:
 """
 _STAGE = """
 set -eu
+umask 022
 mount -t tmpfs -o mode=0755 none /mnt
 mkdir /mnt/app /mnt/venv /mnt/python /mnt/hosts
 for part in {parts}; do mkdir /mnt/app/$part; mount --bind {root}/$part /mnt/app/$part; done
@@ -54,6 +55,7 @@ ip link set lo up
 # for everybody to enter, with nothing of that home but Python.
 _HOST = """
 set -eu
+umask 022
 hostname {name}
 own=/mnt/hosts/{name}
 mkdir -p $own/etc $own/work

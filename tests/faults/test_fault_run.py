@@ -52,8 +52,10 @@ def test_every_record_arrives_once_whatever_is_done_meanwhile(able):
         text=True,
         timeout=SECONDS,
         check=False,
+        umask=0o077,
     )
     assert done.returncode in (0, 1), done.stderr[-3000:]
+    assert done.stdout, done.stderr[-3000:]
     found = json.loads(done.stdout)
     print(done.stdout)
     assert found["problems"] == []
