@@ -158,7 +158,7 @@ def _confirmed(
 ) -> Any:
     form = _confirm_form(request, "", entry.version, page["place"])
     right = posted_text(request, "right")
-    target = _other(context, right) if isinstance(right, str) and is_id(right) else None
+    target = _other(context, right) if is_id(right) else None
     if target is None:
         raise HTTPNotFound()
     values = form.validate(request.POST.items())
@@ -213,7 +213,7 @@ def _made_already(context: RecordContext, request: Request) -> HTTPSeeOther | No
     Of somebody for whom one enters no records, nothing is looked for.
     """
     ids = [posted_text(request, name) for name in ("right", RECORD_ID)]
-    if not all(isinstance(each, str) and is_id(each) for each in ids):
+    if not all(is_id(each) for each in ids):
         return None
     right, record_id = ids
     if _other(context, right) is None:
