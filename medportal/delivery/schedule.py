@@ -27,6 +27,9 @@ class BackOff:
 FAULTS = BackOff(base=timedelta(seconds=1), cap=timedelta(minutes=15))
 """After a network, protocol or partner fault."""
 
+BUSY = BackOff(base=timedelta(seconds=1), cap=timedelta(minutes=1))
+"""After BUSY: the partner is there and says itself when, so nothing waits much longer than that."""
+
 UNKNOWN = BackOff(base=timedelta(seconds=30), cap=timedelta(hours=1))
 """After "no such patient here"; a CHANGED of the partner cuts it short."""
 

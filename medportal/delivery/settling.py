@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from medportal.delivery.claims import LEASE, Claim, hold_mark
 from medportal.delivery.errors import LostLease
 from medportal.delivery.models import Outbox
-from medportal.delivery.schedule import FAULTS, UNKNOWN, Random, next_try
+from medportal.delivery.schedule import BUSY, FAULTS, UNKNOWN, Random, next_try
 from medportal.delivery.states import (
     DeliveryEvent,
     DeliveryReason,
@@ -102,8 +102,9 @@ def retried(
     """Return the ending by a fault or a BUSY; ``not_before`` is when the partner asked us back."""
     state = transition(held.state, DeliveryEvent.FAILED)
     attempts = _streak(held, DeliveryState.RETRYING)
+    policy = BUSY if reason is DeliveryReason.BUSY else FAULTS
     return Ending(
-        held, state, reason, attempts, next_try(FAULTS, attempts, random, now, not_before)
+        held, state, reason, attempts, next_try(policy, attempts, random, now, not_before)
     )
 
 

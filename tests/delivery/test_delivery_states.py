@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from medportal.delivery.errors import NoSuchTransition
 from medportal.delivery.schedule import (
+    BUSY,
     FAULTS,
     LONGEST_WISH,
     PERSON_AFTER,
@@ -127,7 +128,7 @@ def test_delays_double_until_the_cap_and_stay_there(policy: BackOff, attempts: i
     assert later == min(policy.cap, now * 2)
 
 
-@pytest.mark.parametrize("policy", [FAULTS, UNKNOWN])
+@pytest.mark.parametrize("policy", [BUSY, FAULTS, UNKNOWN])
 def test_the_cap_is_reached_within_a_day_of_attempts(policy: BackOff) -> None:
     waits = [delay(policy, attempts, lambda: 0.0) for attempts in range(1, 40)]
     first_capped = next(n for n, wait in enumerate(waits) if wait >= policy.cap / 2)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from medportal.delivery import outbox
 from medportal.delivery.errors import LostLease, MalformedDelivery
 from medportal.delivery.outbox import LEASE, Claim, Outgoing, ReceiptFacts
-from medportal.delivery.schedule import FAULTS, LONGEST_WISH, PERSON_AFTER, UNKNOWN
+from medportal.delivery.schedule import BUSY, FAULTS, LONGEST_WISH, PERSON_AFTER, UNKNOWN
 from medportal.delivery.states import DeliveryReason, DeliveryState, Outcome
 
 Make = Callable[..., Outgoing]
@@ -267,6 +267,22 @@ def test_a_busy_partner_is_asked_when_it_said_within_reason(
             at = outbox.retry(session, claim, DeliveryReason.BUSY, clock.now, not_before=not_before)
         assert at == clock.now + expected
         clock.now = at
+
+
+def test_a_partner_that_was_long_busy_is_asked_within_a_minute(
+    begin: Begin, clock: Any, outgoing: Make
+) -> None:
+    """Also after many failures of other kinds: whoever answers BUSY is there."""
+    put(begin, clock, outgoing())
+    kinds = [DeliveryReason.UNREACHABLE] * 12 + [DeliveryReason.BUSY]
+    waits = []
+    for reason in kinds:
+        (claim,) = take(begin, clock)
+        with begin.begin() as session:
+            at = outbox.retry(session, claim, reason, clock.now, random=lambda: 1.0)
+        waits.append(at - clock.now)
+        clock.now = at
+    assert waits[-2:] == [FAULTS.cap, BUSY.cap]
 
 
 def test_the_summary_counts_what_is_open_only(begin: Begin, clock: Any, outgoing: Make) -> None:
