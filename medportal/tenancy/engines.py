@@ -1,9 +1,12 @@
 """Engines: one per tenant, made when first used."""
 
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+
+from medportal.tenancy.sqlite_turns import TurnTaking
 
 #: Execution option: how SQLite begins a transaction on this connection.
 BEGIN = "medportal_begin"
@@ -19,8 +22,15 @@ def make_engine(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, pool_size=10, max_overflow=20, pool_timeout=30)
-        event.listen(engine, "connect", _prepare_sqlite)
+        engine = create_engine(
+            parsed,
+            pool_size=10,
+            max_overflow=20,
+            pool_timeout=30,
+            connect_args={"factory": TurnTaking},
+        )
+        turn = Lock()
+        event.listen(engine, "connect", lambda new, _record: _prepare_sqlite(new, turn))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
@@ -42,7 +52,8 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
 
-def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+def _prepare_sqlite(dbapi_connection: Any, turn: Lock) -> None:
+    dbapi_connection.share(turn)
     # The driver must not begin transactions by itself: it would always begin DEFERRED.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
@@ -57,4 +68,6 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    raw: Any = connection.connection.dbapi_connection
+    if mode != "IMMEDIATE" or not raw.begin_writing():
+        connection.exec_driver_sql(f"BEGIN {mode}")
