@@ -33,11 +33,12 @@ from medportal.pki import partners
 from medportal.pki.errors import Revoked
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Purpose
-from medportal.pki.signatures import Signed, sign_statement
+from medportal.pki.signatures import sign_statement
 from medportal.records import statement
 from medportal.records.service import verify_author, with_newest_list
 from medportal.records.statement import SealedContent
 from medportal.transfer import transcript
+from medportal.transfer.batches import Batched
 from medportal.transfer.credentials import PairNames, peer_of
 from medportal.transfer.errors import Code, ReceiverBusy, Untrusted
 from medportal.transfer.messages import HeldHead, Mark
@@ -116,7 +117,7 @@ def accepted(question: Question, patient: str, **changed: object) -> AcceptedRec
 
 
 def said(signed: bytes) -> dict[str, object]:
-    return dict(canonical.decode(Signed.from_bytes(signed).payload))
+    return dict(canonical.decode(Batched.from_bytes(signed).payload))
 
 
 def last_event(house: House, action: Action) -> AuditEvent:
