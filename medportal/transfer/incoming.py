@@ -26,6 +26,7 @@ from medportal.delivery.inbox import Arrival, Grant, Registration, Result
 from medportal.delivery.parcel import inbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.patients.partner_index import Hit, IndexIncomplete, lookup_all
+from medportal.pki.errors import MalformedStatement
 from medportal.pki.profiles import Purpose
 from medportal.pki.signers import Signer
 from medportal.transfer import transcript
@@ -132,7 +133,7 @@ class SqlReceiverStore(HeadStore):
 
     def _receipt_again(self, grant: Grant, signer: Signer) -> bytes:
         kept = grant.receipt
-        if kept is not None and Batched.from_bytes(kept).chain_der == signer.chain_der:
+        if kept is not None and _chain_of(kept) == signer.chain_der:
             return kept
         return self._sign([grant], signer)[0]
 
@@ -292,6 +293,14 @@ class SqlReceiverStore(HeadStore):
         )
         with self._reading() as session:
             return f"{session.scalar(query) or ''}.{blocks.state_of_blocks(session)}"
+
+
+def _chain_of(kept: bytes) -> tuple[bytes, ...]:
+    """Return the chain of a kept receipt; none of one in a form of before, which is signed anew."""
+    try:
+        return Batched.from_bytes(kept).chain_der
+    except MalformedStatement:
+        return ()
 
 
 def _said(grant: Grant) -> Receipt:

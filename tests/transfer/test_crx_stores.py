@@ -199,6 +199,18 @@ def test_a_receipt_whose_certificate_was_replaced_is_signed_afresh(houses, patie
     assert new != old and said(new) == said(old)
 
 
+def test_a_receipt_kept_in_a_form_of_before_is_signed_afresh(houses, patient):
+    hospital, _ = houses
+    store = receiver(hospital)
+    record = accepted(asked(houses), patient)
+    (made,) = store.commit([record], utcnow())
+    with Session(hospital.engine) as session, session.begin():
+        session.execute(update(Inbox).values(receipt=b"of before"))
+    question = Question(record.tid, record.key_id, record.pseudonym)
+    answers = store.answer("laboratory", [question], utcnow())
+    assert said(answers[question.tid].receipt) == said(made)
+
+
 def test_another_digest_is_rejected_without_a_sequence(houses, patient):
     hospital, _ = houses
     store = receiver(hospital)
