@@ -88,28 +88,35 @@ def _scan(data: bytes) -> None:
     It makes numbers out of tags (a decimal fraction of a few kilobytes takes seconds) and
     recurses into nesting; both are refused here by the first bytes of each item.
     """
-    position, depth = 0, [1]
-    while depth:
-        if position >= len(data):
+    # This runs for every item of every message: what is looked up is kept, and a head is read here
+    # where its argument is in it or in the byte behind it, as nearly always.
+    size, position, left = len(data), 0, 1
+    above: list[int] = []
+    while left or above:
+        if not left:
+            left = above.pop()
+            continue
+        if position >= size:
             raise NotCanonical("truncated")
-        if len(depth) > MAX_DEPTH + 2:
-            raise NotCanonical("nested too deeply")
         first = data[position]
-        if first < _NOT_PLAIN and first & 0x1F < 24:
-            # The head of nearly every item is one byte, which holds its argument too.
+        if first >= _NOT_PLAIN or first & 0x1F > 24:
+            kind, argument, position = _head(data, position)
+        elif first & 0x1F < 24:
             kind, argument, position = first >> 5, first & 0x1F, position + 1
         else:
-            kind, argument, position = _head(data, position)
-        depth[-1] -= 1
-        if kind in (_BYTES, _TEXT):
+            kind, argument = first >> 5, int.from_bytes(data[position + 1 : position + 2])
+            position += 2
+        left -= 1
+        if _BYTES <= kind <= _TEXT:
             position += argument
-        elif kind in (_LIST, _MAP) and argument:
-            if argument > len(data):
+        elif argument and _LIST <= kind <= _MAP:
+            if argument > size:
                 raise NotCanonical("longer than the data")
-            depth.append(argument * (2 if kind == _MAP else 1))
-        while depth and depth[-1] == 0:
-            depth.pop()
-    if position != len(data):
+            above.append(left)
+            if len(above) > MAX_DEPTH + 1:
+                raise NotCanonical("nested too deeply")
+            left = argument * (2 if kind == _MAP else 1)
+    if position != size:
         raise NotCanonical("bytes left over, or too few")
 
 

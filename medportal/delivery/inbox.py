@@ -7,7 +7,7 @@ item and files it, in one transaction with ``mark_filed``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
@@ -104,7 +104,9 @@ class InboxItem:
     received_at: datetime
 
 
-SignReceipt = Callable[[Grant], bytes]
+SignReceipts = Callable[[Sequence[Grant]], Sequence[bytes]]
+"""Signs the receipts that one sender gets together."""
+
 _Key = tuple[str, str]
 
 
@@ -130,11 +132,11 @@ def register(
     session: Session,
     arrivals: Sequence[Arrival],
     now: datetime,
-    sign: SignReceipt | None = None,
+    sign: SignReceipts | None = None,
 ) -> list[Registration]:
     """Register a group of arrivals, of any senders; return one result each, in their order.
 
-    With ``sign`` each receipt is signed and stored in the same transaction. Nothing here is
+    With ``sign`` the receipts are signed and stored in the same transaction. Nothing here is
     granted before the caller has committed. Senders are locked in the order of their names, so
     two groups cannot deadlock.
 
@@ -168,7 +170,7 @@ def _register_of(
     sender: str,
     arrivals: Sequence[Arrival],
     now: datetime,
-    sign: SignReceipt | None,
+    sign: SignReceipts | None,
 ) -> dict[_Key, Registration]:
     last = _lock_counter(session, sender)
     tids = [arrival.tid for arrival in arrivals]
@@ -200,26 +202,29 @@ def _insert(
     arrivals: Sequence[Arrival],
     last: int,
     now: datetime,
-    sign: SignReceipt | None,
+    sign: SignReceipts | None,
 ) -> dict[_Key, Grant]:
     if not arrivals:
         return {}
     seen = _registered_digests(session, sender, arrivals)
     rows: list[dict[str, Any]] = []
-    made: dict[_Key, Grant] = {}
     for sequence, arrival in enumerate(arrivals, last + 1):
         row = _row(arrival, arrival.digest in seen, sequence, now)
-        grant = _grant_of(row)
-        row["receipt"] = sign(grant) if sign else None
         rows.append(row)
-        made[_key(arrival)] = _grant_of(row)
         if row["outcome"] == Outcome.REGISTERED.value:
             seen.add(arrival.digest)
+    grants = [_grant_of(row) for row in rows]
+    signed = sign(grants) if sign else [None] * len(rows)
+    for row, receipt in zip(rows, signed, strict=True):
+        row["receipt"] = receipt
     # No conflict is possible here: the counter's lock keeps other groups of this sender out, and
     # what was there before has been read under it.
     session.execute(_PUT, rows)
     session.execute(_COUNT_ON, {"of": sender, "now_last": last + len(rows)})
-    return made
+    return {
+        (grant.sender, grant.tid): replace(grant, receipt=row["receipt"])
+        for grant, row in zip(grants, rows, strict=True)
+    }
 
 
 def _registered_digests(session: Session, sender: str, arrivals: Sequence[Arrival]) -> set[bytes]:

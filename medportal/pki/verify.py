@@ -25,7 +25,7 @@ good at that moment. Whoever passes a past moment must vouch for it, see
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -92,11 +92,12 @@ class VerifiedLeaf:
     crl_number: int | None
     crl_next_update: datetime | None
     warnings: tuple[Caution, ...]
+    key_id: str = field(init=False)
+    """See :func:`key_id`."""
 
-    @property
-    def key_id(self) -> str:
-        """See :func:`key_id`."""
-        return key_id(self.public_key)
+    def __post_init__(self) -> None:
+        # One leaf verifies thousands of statements: the name of its key is computed once.
+        object.__setattr__(self, "key_id", key_id(self.public_key))
 
     @property
     def link(self) -> x509.Certificate | None:

@@ -236,6 +236,9 @@ def text_problem(text: str, limit: int, *, lines: bool = False) -> str | None:
         return "space-around"
     if len(text) > limit:
         return "too-long"
+    if text.isprintable():
+        # Nothing of category C, whatever is refused below among it; nearly every text is such.
+        return None
     allowed = "\n\t" if lines else ""
     return next(("unprintable" for c in text if c not in allowed and not _printable(c)), None)
 

@@ -7,7 +7,6 @@ compares the bytes.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -42,38 +41,50 @@ _INTERPRETATIONS = {code: meaning for meaning, code in terms.INTERPRETATIONS.ite
 _LEADING = ("DiagnosticReport", "Patient", "Practitioner", "Organization")
 
 
-@dataclass(frozen=True, slots=True)
 class Node:
-    """A place in parsed JSON, which knows its path."""
+    """A place in parsed JSON, which knows its path: written out only where something is amiss."""
 
-    value: Any
-    path: str
+    __slots__ = ("_above", "_step", "value")
+
+    def __init__(self, value: Any, above: "Node | None", step: str | int) -> None:
+        """Take a value at a step, a member's name or an item's number, below another node."""
+        self.value, self._above, self._step = value, above, step
+
+    @property
+    def path(self) -> str:
+        """Where the value stands, as in ``Bundle.entry[0].resource``."""
+        if self._above is None:
+            return str(self._step)
+        is_member = isinstance(self._step, str)
+        return (
+            f"{self._above.path}.{self._step}" if is_member else f"{self._above.path}[{self._step}]"
+        )
 
     def get(self, name: str) -> "Node | None":
         """Return a member, or ``None`` where it is absent."""
         if not isinstance(self.value, dict):
             raise UnexpectedContent(self.path)
-        path = f"{self.path}.{name}"
-        return Node(self.value[name], path) if name in self.value else None
+        return Node(self.value[name], self, name) if name in self.value else None
 
     def __getitem__(self, name: str) -> "Node":
-        found = self.get(name)
-        if found is None:
+        value = self.value
+        if not isinstance(value, dict):
+            raise UnexpectedContent(self.path)
+        if name not in value:
             raise UnexpectedContent(f"{self.path}.{name}")
-        return found
+        return Node(value[name], self, name)
 
     def items(self) -> list["Node"]:
         """Return the items of a list."""
         if not isinstance(self.value, list):
             raise UnexpectedContent(self.path)
-        return [Node(item, f"{self.path}[{place}]") for place, item in enumerate(self.value)]
+        return [Node(item, self, place) for place, item in enumerate(self.value)]
 
     def only(self) -> "Node":
         """Return the single item of a list."""
-        items = self.items()
-        if len(items) != 1:
+        if not isinstance(self.value, list) or len(self.value) != 1:
             raise UnexpectedContent(self.path)
-        return items[0]
+        return Node(self.value[0], self, 0)
 
     def text(self, limit: int | None = None) -> str:
         """Return a text; with ``limit``, one that is printable and no longer."""
@@ -100,7 +111,7 @@ class Node:
 
 def read_bundle(data: Any) -> tuple[ClinicalRecord, Subject, tuple[Shown, ...]]:
     """Return record, subject and what was shown. Raises ``UnexpectedContent``."""
-    resources = [entry["resource"] for entry in Node(data, "Bundle")["entry"].items()]
+    resources = [entry["resource"] for entry in Node(data, None, "Bundle")["entry"].items()]
     for expected, resource in zip(_LEADING, resources, strict=False):
         if resource["resourceType"].text() != expected:
             raise UnexpectedContent(f"{resource.path}.resourceType")

@@ -122,7 +122,12 @@ def full_url(record: ClinicalRecord, name: str) -> str:
 # Every resource names the patient and the institution; hashing them once is enough.
 @lru_cache(maxsize=256)
 def _address(record_id: str, version: int, name: str) -> str:
-    return f"urn:uuid:{uuid5(UUID(record_id), f'{version}/{name}')}"
+    return f"urn:uuid:{uuid5(_space(record_id), f'{version}/{name}')}"
+
+
+@lru_cache(maxsize=16)
+def _space(record_id: str) -> UUID:
+    return UUID(record_id)
 
 
 def _report(record: ClinicalRecord) -> Json:

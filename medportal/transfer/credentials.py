@@ -6,7 +6,7 @@ connections at once. The partner's own CRL travels in the handshake.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,6 @@ from medportal.pki.profiles import CrlLimits, Purpose
 from medportal.pki.signatures import (
     Signed,
     check_statement,
-    sign_statement,
     verify_kept_signer,
     verify_signature,
     with_newer_list,
@@ -37,6 +36,7 @@ from medportal.pki.verify import VerifiedLeaf, verify_leaf, verify_path
 from medportal.records import fhir, statement
 from medportal.records.errors import FhirError
 from medportal.transfer import transcript
+from medportal.transfer.batches import Batched, Seen, check_batched, sign_batch
 from medportal.transfer.errors import Code, Untrusted
 
 REMEMBER_FOR = timedelta(minutes=1)
@@ -58,10 +58,11 @@ def _untrusted(code: Code) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class LeafKey:
-    """A verified exchange key of a partner."""
+    """A verified exchange key of a partner, for one connection."""
 
     leaf: VerifiedLeaf
     algorithm: str
+    _seen: Seen = field(default_factory=Seen, repr=False, compare=False)
 
     @property
     def key_id(self) -> str:
@@ -79,9 +80,9 @@ class LeafKey:
             verify_signature(self.leaf, signature, data)
 
     def statement(self, signed: bytes, label: str) -> Mapping[str, Any]:
-        """Return the fields of a statement signed with this key. Raises ``Untrusted``."""
+        """Return the fields of a statement of a batch of this key. Raises ``Untrusted``."""
         with _untrusted(Code.DELIVERY):
-            return check_statement(Signed.from_bytes(signed), label, self.leaf)
+            return check_batched(Batched.from_bytes(signed), label, self.leaf, self._seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class PkiPeer:
     _verified: dict[_Name, tuple[datetime, VerifiedLeaf]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _seen: Seen = field(default_factory=Seen, repr=False, compare=False)
 
     @property
     def institution(self) -> str:
@@ -121,12 +123,12 @@ class PkiPeer:
         return LeafKey(leaf, "Ed25519")
 
     def receipt(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
-        """Return the fields of a receipt."""
+        """Return the fields of a receipt, which stands in a batch of one or more."""
         with _untrusted(Code.RECEIPT):
-            said = Signed.from_bytes(signed)
+            said = Batched.from_bytes(signed)
         leaf = self._leaf(said.chain_der, crl, Purpose.RECEIPT, now)
         with _untrusted(Code.RECEIPT):
-            return check_statement(said, transcript.RECEIPT, leaf)
+            return check_batched(said, transcript.RECEIPT, leaf, self._seen)
 
     def author(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
         """Return the fields of an author statement.
@@ -229,14 +231,17 @@ def peer_of(trusted: TrustStore, limits: CrlLimits) -> Callable[[str], PkiPeer |
     return find
 
 
-def delivery_signer(signer: Signer) -> Callable[[Mapping[str, Any]], bytes]:
-    """Return what signs delivery statements with the exchange key.
+def deliveries_signer(
+    signer: Signer,
+) -> Callable[[Sequence[Mapping[str, Any]]], Sequence[bytes]]:
+    """Return what signs the delivery statements that go out together, with the exchange key.
 
     They go without chain and list: the receiver verified those of the handshake, in which the same
     key signed, and checks statements by that key alone. A record would be half as long again.
     """
-    bare = replace(signer, chain_der=(), crl_der=b"")
-    return lambda fields: sign_statement(bare, transcript.DELIVERY, fields).to_bytes()
+    return lambda batch: [
+        each.to_bytes() for each in sign_batch(signer, transcript.DELIVERY, batch, bare=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

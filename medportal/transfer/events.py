@@ -125,6 +125,13 @@ class Submit:
     record: OutgoingRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Whatever offers came together are here: what was offered may be delivered."""
+
+    KIND: ClassVar[str] = "gathered"
+
+
 # Local events of the receiver.
 
 
@@ -195,6 +202,7 @@ Event = (
     | Abort
     | Prepared
     | Submit
+    | Gathered
     | Welcomed
     | Declined
     | Looked
@@ -285,6 +293,11 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Give :class:`Gathered` back, behind what has come of the partner already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Give a record back untried; nothing is known against it."""
 
@@ -328,6 +341,7 @@ class Accept:
     known: Known = field(repr=False)
     sender_key: VerifyKey = field(repr=False)
     crl: bytes = field(repr=False)
+    session: bytes = field(repr=False)
 
 
 Effect = (
@@ -340,6 +354,7 @@ Effect = (
     | Unheard
     | Again
     | Release
+    | Gather
     | PartnerChanged
     | Greet
     | Ask

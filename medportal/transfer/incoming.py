@@ -26,10 +26,11 @@ from medportal.delivery.inbox import Arrival, Grant, Registration, Result
 from medportal.delivery.parcel import inbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.patients.partner_index import Hit, IndexIncomplete, lookup_all
+from medportal.pki.errors import MalformedStatement
 from medportal.pki.profiles import Purpose
-from medportal.pki.signatures import Signed, sign_statement
 from medportal.pki.signers import Signer
 from medportal.transfer import transcript
+from medportal.transfer.batches import MOST, Batched, sign_batch
 from medportal.transfer.errors import Code, ReceiverBusy, TransferError, Untrusted
 from medportal.transfer.heads import HeadStore
 from medportal.transfer.messages import HeldHead, Mark
@@ -132,23 +133,18 @@ class SqlReceiverStore(HeadStore):
 
     def _receipt_again(self, grant: Grant, signer: Signer) -> bytes:
         kept = grant.receipt
-        if kept is not None and Signed.from_bytes(kept).chain_der == signer.chain_der:
+        if kept is not None and _chain_of(kept) == signer.chain_der:
             return kept
-        return self._sign(grant, signer)
+        return self._sign([grant], signer)[0]
 
-    def _sign(self, grant: Grant, signer: Signer) -> bytes:
-        said = Receipt(
-            tid=grant.tid,
-            outcome=grant.outcome,
-            digest=grant.digest,
-            sequence=grant.sequence,
-            at=grant.at,
-            reason=grant.reason.value,
-            final=True,
-            signed=b"",
-        )
-        fields = receipt_fields(said, grant.sender, self._institution)
-        return sign_statement(signer, transcript.RECEIPT, fields).to_bytes()
+    def _sign(self, grants: Sequence[Grant], signer: Signer) -> list[bytes]:
+        """Return the receipts of one sender, each to be verified alone, with one signature."""
+        fields = [receipt_fields(_said(grant), grant.sender, self._institution) for grant in grants]
+        return [
+            receipt.to_bytes()
+            for start in range(0, len(fields), MOST)
+            for receipt in sign_batch(signer, transcript.RECEIPT, fields[start : start + MOST])
+        ]
 
     def commit(
         self, records: Sequence[AcceptedRecord], now: datetime
@@ -188,7 +184,7 @@ class SqlReceiverStore(HeadStore):
         with self._transaction() as session:
             arrivals = self._current(session, self._sealed_to_kept(session, group), now)
             registered = inbox.register(
-                session, arrivals, now, lambda grant: self._sign(grant, signer)
+                session, arrivals, now, lambda grants: self._sign(grants, signer)
             )
             append_all(
                 session,
@@ -269,7 +265,7 @@ class SqlReceiverStore(HeadStore):
             sequence=0,
             at=now,
         )
-        return self._sign(refused, signer)
+        return self._sign([refused], signer)[0]
 
     def refused(self, partner: str, code: Code, now: datetime) -> None:
         """Audit a connection that was given up."""
@@ -297,6 +293,27 @@ class SqlReceiverStore(HeadStore):
         )
         with self._reading() as session:
             return f"{session.scalar(query) or ''}.{blocks.state_of_blocks(session)}"
+
+
+def _chain_of(kept: bytes) -> tuple[bytes, ...]:
+    """Return the chain of a kept receipt; none of one in a form of before, which is signed anew."""
+    try:
+        return Batched.from_bytes(kept).chain_der
+    except MalformedStatement:
+        return ()
+
+
+def _said(grant: Grant) -> Receipt:
+    return Receipt(
+        tid=grant.tid,
+        outcome=grant.outcome,
+        digest=grant.digest,
+        sequence=grant.sequence,
+        at=grant.at,
+        reason=grant.reason.value,
+        final=True,
+        signed=b"",
+    )
 
 
 def _look_up(session: Session, sender: str, places: Iterable[_Place]) -> dict[_Place, _Found]:

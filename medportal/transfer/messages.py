@@ -20,8 +20,8 @@ SUITE = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
 """The one HPKE suite of version 1 (RFC 9180 base mode with the hybrid KEM)."""
 
 MAX_CHAIN = 4
-MAX_BATCH = 16
-"""How many offers one signature may cover."""
+MAX_BATCH = 64
+"""How many offers one signature may cover; so a path in their tree has six hashes at most."""
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _WORD = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -129,7 +129,10 @@ CHECKS: Mapping[str, Check] = {
     "offer": _is_id,
     "key": _octets(1_216, 1_216),
     "ttl_ms": _MILLIS,
-    "batch": _list(_octets(32, 32), 1, MAX_BATCH),
+    "index": _whole(0, MAX_BATCH - 1),
+    "size": _whole(1, MAX_BATCH),
+    "path": _octets(0, 192),
+    "root": _octets(32, 32),
     "after_ms": _MILLIS,
     "sealed": _octets(1, 1_040_000),
     "receipt": _octets(1, 65_536),
@@ -209,14 +212,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """R gives a one-use key for one record; one signature covers a batch of offers."""
+    """R gives a one-use key for one record; one signature covers the root of a batch of offers."""
 
     TYPE: ClassVar[str] = "OFFER"
     tid: str
     offer: str
     key: bytes
     ttl_ms: int
-    batch: tuple[bytes, ...]
+    index: int
+    size: int
+    path: bytes
+    root: bytes
     signature: bytes
 
 

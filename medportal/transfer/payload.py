@@ -1,7 +1,8 @@
 """What is sealed in DELIVER, what a receipt says, and the receiver's checks (PURE).
 
 The outbox holds a :class:`~medportal.delivery.parcel.Parcel`; the sender adds ``delivery``, its
-exchange key's signature over digest, S, R, tid and offer.
+exchange key's statement about session, digest, S, R, tid and offer, signed with those that go out
+together (:mod:`medportal.transfer.batches`).
 """
 
 import hashlib
@@ -72,10 +73,17 @@ def unpack(data: bytes) -> tuple[Parcel, bytes]:
 
 
 def delivery_fields(
-    digest: bytes, sender: str, receiver: str, tid: str, offer: str
+    session: bytes, digest: bytes, binding: Binding, tid: str, offer: str
 ) -> dict[str, Any]:
     """Return what a delivery statement says."""
-    return {"digest": digest, "sender": sender, "receiver": receiver, "tid": tid, "offer": offer}
+    return {
+        "session": session,
+        "digest": digest,
+        "sender": binding.sender,
+        "receiver": binding.receiver,
+        "tid": tid,
+        "offer": offer,
+    }
 
 
 def receive(
@@ -90,7 +98,7 @@ def receive(
 
     1. It opens with the offer's key, bound to session, S, R, tid and offer.
     2. It is exactly the map of fields that a record has.
-    3. The sender's exchange key signed digest, S, R, tid and offer.
+    3. The sender's exchange key signed session, digest, S, R, tid and offer.
 
     A failure of 1 to 3 raises ``ProtocolError`` or ``Untrusted``: no institution with a sound
     sender produces it. What follows is answered with a signed receipt:
@@ -104,7 +112,7 @@ def receive(
     digest = hashlib.sha256(parcel.content).digest()
     said = dict(accept.sender_key.statement(delivery, transcript.DELIVERY))  # 3
     tid = accept.tid
-    if said != delivery_fields(digest, binding.sender, binding.receiver, tid, accept.offer):
+    if said != delivery_fields(accept.session, digest, binding, tid, accept.offer):
         raise ProtocolError(Code.DELIVERY, tid=tid)
     refusal = (
         _statement_problem(parcel, digest, accept, peer, now)  # 4

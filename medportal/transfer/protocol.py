@@ -54,6 +54,8 @@ _SENDER_SHAKING = (_S.AWAIT_CHALLENGE, _S.PREPARING, _S.AWAIT_READY)
 _SENDER_LIVE = (_S.OPEN, _S.DRAINING)
 _SENDER_ALL = (_S.START, *_SENDER_SHAKING, *_SENDER_LIVE)
 
+_SENDER_ASKED = (_SS.QUERIED, _SS.OFFERED, _SS.DELIVERED)
+
 SENDER: Table = {
     **_rows((_S.START,), "opened", sending.on_opened, _S.AWAIT_CHALLENGE),
     **_rows((_S.AWAIT_CHALLENGE,), "CHALLENGE", sending.on_challenge, _S.PREPARING),
@@ -65,6 +67,7 @@ SENDER: Table = {
     **_rows(_SENDER_LIVE, "CHANGED", sending.on_changed),
     **_rows(_SENDER_LIVE, "PING", sending.on_ping),
     **_rows((_S.OPEN,), "submit", sending.on_submit),
+    **_rows(_SENDER_LIVE, "gathered", sending.on_gathered),
     **_rows((_S.START, *_SENDER_SHAKING, _S.DRAINING, _S.CLOSED), "submit", sending.on_late),
     **_rows((_S.START,), "stop", sending.on_quiet_stop, _S.CLOSED),
     **_rows(_SENDER_SHAKING, "stop", sending.on_quit, _S.CLOSED),
@@ -77,10 +80,10 @@ SENDER: Table = {
 }
 
 SENDER_RECORD: Table = {
-    **_rows((_SS.QUERIED,), "OFFER", sending.on_offer, _SS.DELIVERED, _SS.NONE),
+    **_rows((_SS.QUERIED,), "OFFER", sending.on_offer, _SS.OFFERED, _SS.NONE),
     **_rows((_SS.QUERIED,), "UNKNOWN", sending.on_unknown, _SS.NONE),
-    **_rows((_SS.QUERIED, _SS.DELIVERED), "BUSY", sending.on_busy_record, _SS.NONE),
-    **_rows((_SS.QUERIED, _SS.DELIVERED), "RECEIPT", sending.on_receipt, _SS.NONE),
+    **_rows(_SENDER_ASKED, "BUSY", sending.on_busy_record, _SS.NONE),
+    **_rows(_SENDER_ASKED, "RECEIPT", sending.on_receipt, _SS.NONE),
     **_rows((_SS.DELIVERED,), "STALE_OFFER", sending.on_stale, _SS.QUERIED, _SS.NONE),
 }
 

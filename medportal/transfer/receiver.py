@@ -48,7 +48,7 @@ from medportal.transfer.tls import TlsStream
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
 
-VERIFY = 16
+VERIFY = 32
 """How many records of one connection are verified in one go, before others have their turn."""
 
 STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0

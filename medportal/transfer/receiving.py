@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from medportal.transfer import transcript
+from medportal.transfer.batches import places
 from medportal.transfer.budget import Allowance
 from medportal.transfer.errors import Code, ProtocolError
 from medportal.transfer.events import (
@@ -38,7 +39,6 @@ from medportal.transfer.events import (
     Welcomed,
 )
 from medportal.transfer.messages import (
-    MAX_BATCH,
     SUITE,
     VERSION,
     Busy,
@@ -79,6 +79,9 @@ from medportal.transfer.transcript import Binding
 
 DRAINING_AFTER_MS = 2_000
 """When to ask again while the receiver is stopping."""
+
+OFFERED_TOGETHER = 32
+"""How many offers are signed together: half a window, so that both sides have work."""
 
 
 class Phase(StrEnum):
@@ -319,8 +322,8 @@ def on_looked(receiver: Receiver, event: Looked, now: Instant) -> Step:
             _reckon(receiver.allowance, answer)
             receiver = _without(receiver, tid)
             effects.append(send(_plain_answer(tid, answer)))
-    for start in range(0, len(hits), MAX_BATCH):
-        receiver, offers = _offer(receiver, hits[start : start + MAX_BATCH], now)
+    for start in range(0, len(hits), OFFERED_TOGETHER):
+        receiver, offers = _offer(receiver, hits[start : start + OFFERED_TOGETHER], now)
         effects += offers
     return receiver, effects
 
@@ -353,17 +356,32 @@ def _offer(receiver: Receiver, hits: Sequence[tuple[Item, Known]], now: Instant)
         )
         for item, known in hits
     ]
-    batch = tuple(
-        transcript.offer_hash(item.question.tid, item.offer, _public(item), ttl_ms)
-        for item in items
+    batch = places(
+        [
+            transcript.offer_leaf(item.question.tid, item.offer, _public(item), ttl_ms)
+            for item in items
+        ]
     )
+    size, root = len(batch), batch[0].root
     signature = receiver.ports.signer.sign(
-        transcript.offers_input(receiver.session, bound(receiver), batch)
+        transcript.offers_input(receiver.session, bound(receiver), size, root)
     )
     records = {**receiver.records, **{item.question.tid: item for item in items}}
     return replace(receiver, records=records), [
-        send(Offer(item.question.tid, item.offer, _public(item), ttl_ms, batch, signature))
-        for item in items
+        send(
+            Offer(
+                tid=item.question.tid,
+                offer=item.offer,
+                key=_public(item),
+                ttl_ms=ttl_ms,
+                index=place.index,
+                size=size,
+                path=place.path,
+                root=root,
+                signature=signature,
+            )
+        )
+        for item, place in zip(items, batch, strict=True)
     ]
 
 
@@ -390,6 +408,7 @@ def on_deliver(receiver: Receiver, event: Received[Deliver], now: Instant) -> St
         item.known,
         receiver.key,
         receiver.crl,
+        receiver.session,
     )
     return _with(receiver, replace(item, stage=Stage.DELIVERED, key=None)), [accept]
 

@@ -21,7 +21,7 @@ from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
 from medportal.transfer import kem, protocol
 from medportal.transfer.conversation import Conversation, Work
-from medportal.transfer.credentials import PkiPeer, delivery_signer
+from medportal.transfer.credentials import PkiPeer, deliveries_signer
 from medportal.transfer.errors import ChannelError, Code, TransferError, Untrusted
 from medportal.transfer.messages import HeldHead, Mark
 from medportal.transfer.ports import Channel, OutgoingRecord, Result, ResultKind, SenderStore
@@ -29,6 +29,9 @@ from medportal.transfer.sending import Phase, Sender, SenderPorts
 from medportal.transfer.tls import TlsStream
 
 log = structlog.get_logger()
+CLAIM = 32
+"""For how many records at once the database is asked, where more than a few are on their way."""
+
 _RANDOM = secrets.SystemRandom()
 
 
@@ -237,7 +240,7 @@ class Exchange:
             peer=self._peer,
             random=secrets.token_bytes,
             seal=kem.seal,
-            sign_delivery=delivery_signer(signer),
+            sign_deliveries=deliveries_signer(signer),
             is_stopped=lambda tid: tid in self._stopped,
         )
         session = protocol.new_sender(ports, self._needs.settings.limits, held, mark)
@@ -282,6 +285,8 @@ class Exchange:
                 self._work.start(self._remember_crl())
             case ev.PartnerChanged():
                 self._work.start(self._changed())
+            case ev.Gather():
+                self._talk.post(ev.Gathered())
             case ev.HaveReceipt() | ev.Unheard() | ev.Again() | ev.Release():
                 self._results.put_nowait(result_of(effect))
 
@@ -332,7 +337,7 @@ class Exchange:
     async def _claim(self) -> None:
         session = self._talk.session
         room = session.window - len(self._claimed)
-        if session.room == 0 or room <= 0:
+        if session.room == 0 or room < self._least(session.window):
             return
         try:
             records = await asyncio.to_thread(
@@ -344,6 +349,14 @@ class Exchange:
         for record in records:
             self._claimed[record.tid] = record
             self._talk.post(ev.Submit(record))
+
+    def _least(self, window: int) -> int:
+        """Return for how much room it is worth asking the database, as each answer makes some.
+
+        A claim of few records costs what one of half a window does. While half a window is on its
+        way, the next answer is never far; below that everything is claimed at once.
+        """
+        return max(1, min(CLAIM, window // 2))
 
     async def _settle(self) -> None:
         """Write results as they come; prolong the leases of what is still under way.

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from medportal.audit.errors import BadProof
 from medportal.transfer import payload, transcript
+from medportal.transfer.batches import MOST, Place
 from medportal.transfer.errors import Code, ProtocolError
 from medportal.transfer.events import (
     Abort,
@@ -18,6 +20,8 @@ from medportal.transfer.events import (
     Close,
     Effect,
     Established,
+    Gather,
+    Gathered,
     HaveReceipt,
     Instant,
     Limits,
@@ -88,6 +92,7 @@ class Stage(StrEnum):
 
     NONE = "none"
     QUERIED = "queried"
+    OFFERED = "offered"
     DELIVERED = "delivered"
 
 
@@ -99,7 +104,8 @@ def _never(_tid: str) -> bool:
 class SenderPorts:
     """What the sender's protocol is given: keys, the partner, randomness, sealing.
 
-    ``sign_delivery`` signs fields with the exchange key under the label ``CRX/1 delivery``.
+    ``sign_deliveries`` signs the fields of several statements at once with the exchange key, under
+    the label ``CRX/1 delivery``.
     """
 
     institution: str
@@ -107,18 +113,22 @@ class SenderPorts:
     peer: Peer
     random: Random
     seal: Callable[[bytes, bytes, bytes], bytes]
-    sign_delivery: Callable[[Mapping[str, Any]], bytes]
+    sign_deliveries: Callable[[Sequence[Mapping[str, Any]]], Sequence[bytes]]
     is_stopped: Callable[[str], bool] = _never
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A record under way: its stage, until when an answer is waited for, how often stale."""
+    """A record under way: its stage, until when an answer is waited for, how often stale.
+
+    The offer is there between OFFER and DELIVER only.
+    """
 
     stage: Stage
     record: OutgoingRecord
     until: float
     stale: int = 0
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ class Sender:
     crl: bytes = field(default=b"", repr=False)
     window: int = 0
     records: Mapping[str, Item] = field(default_factory=dict)
-    batch: bytes = b""
+    batch: tuple[int, bytes, bytes] | None = None
     until: float = 0.0
     since: float = 0.0
     heard: float = 0.0
@@ -283,7 +293,7 @@ def _without(sender: Sender, tid: str) -> Sender:
 
 
 def on_offer(sender: Sender, event: Received[Offer], now: Instant) -> Step:
-    """Seal the record to the one-use key and deliver it.
+    """Verify the offer; it is used together with those that came with it.
 
     What a rule of the patient stops since it was claimed is given back unsent; the offer runs
     out.
@@ -292,36 +302,73 @@ def on_offer(sender: Sender, event: Received[Offer], now: Instant) -> Step:
     after = _check_offer(sender, message)
     if sender.ports.is_stopped(message.tid):
         return _without(after, message.tid), [Release(item.record)]
-    statement = sender.ports.sign_delivery(delivery_fields(sender, item.record, message.offer))
-    info = transcript.record_info(sender.session, bound(sender), message.tid, message.offer)
-    sealed = sender.ports.seal(
-        message.key, payload.with_delivery(item.record.payload, statement), info
-    )
-    until = now.mono + sender.limits.answer
-    after = _with(after, replace(item, stage=Stage.DELIVERED, until=until))
-    return after, [send(Deliver(message.tid, message.offer, sealed))]
-
-
-def delivery_fields(sender: Sender, record: OutgoingRecord, offer: str) -> dict[str, Any]:
-    """Return what the delivery signature says."""
-    return payload.delivery_fields(
-        record.digest, sender.ports.institution, bound(sender).receiver, record.tid, offer
-    )
+    is_first = all(each.stage is not Stage.OFFERED for each in sender.records.values())
+    after = _with(after, replace(item, stage=Stage.OFFERED, offer=message))
+    return after, [Gather()] if is_first else []
 
 
 def _check_offer(sender: Sender, message: Offer) -> Sender:
-    own = transcript.offer_hash(message.tid, message.offer, message.key, message.ttl_ms)
-    if own not in message.batch:
-        raise ProtocolError(Code.OFFER, tid=message.tid)
-    batch = message.signature + b"".join(message.batch)
+    """Check that the offer is of a batch that the receiver signed in this session."""
+    place = Place(message.index, message.size, message.path, message.root)
+    try:
+        place.check(transcript.offer_leaf(message.tid, message.offer, message.key, message.ttl_ms))
+    except BadProof as error:
+        raise ProtocolError(Code.OFFER, tid=message.tid) from error
+    batch = (message.size, message.root, message.signature)
     if batch == sender.batch:
         return sender  # The batch was verified with its first offer.
     assert sender.key is not None
     sender.key.verify(
         message.signature,
-        transcript.offers_input(sender.session, bound(sender), message.batch),
+        transcript.offers_input(sender.session, bound(sender), message.size, message.root),
     )
     return replace(sender, batch=batch)
+
+
+def on_gathered(sender: Sender, event: Gathered, now: Instant) -> Step:
+    """Seal records to their one-use keys and deliver them; one signature covers all of them.
+
+    What a rule of the patient stops by now is given back unsent, as in :func:`on_offer`.
+    """
+    offered = [(item, item.offer) for item in sender.records.values() if item.offer is not None]
+    records = dict(sender.records)
+    effects: list[Effect] = []
+    going: list[tuple[Item, Offer]] = []
+    for item, offer in offered[:MOST]:
+        if sender.ports.is_stopped(offer.tid):
+            del records[offer.tid]
+            effects.append(Release(item.record))
+        else:
+            going.append((item, offer))
+    until = now.mono + sender.limits.answer
+    for (item, offer), statement in zip(going, _statements(sender, going), strict=True):
+        effects.append(send(_deliver(sender, item.record, offer, statement)))
+        records[offer.tid] = replace(item, stage=Stage.DELIVERED, until=until, offer=None)
+    if len(offered) > MOST:
+        effects.append(Gather())
+    return replace(sender, records=records), effects
+
+
+def _statements(sender: Sender, going: Sequence[tuple[Item, Offer]]) -> Sequence[bytes]:
+    if not going:
+        return ()
+    return sender.ports.sign_deliveries(
+        [delivery_fields(sender, item.record, offer.offer) for item, offer in going]
+    )
+
+
+def _deliver(sender: Sender, record: OutgoingRecord, offer: Offer, statement: bytes) -> Deliver:
+    info = transcript.record_info(sender.session, bound(sender), record.tid, offer.offer)
+    plain = payload.with_delivery(record.payload, statement)
+    try:
+        return Deliver(record.tid, offer.offer, sender.ports.seal(offer.key, plain, info))
+    except ProtocolError as error:
+        raise ProtocolError(error.code, tid=record.tid) from error
+
+
+def delivery_fields(sender: Sender, record: OutgoingRecord, offer: str) -> dict[str, Any]:
+    """Return what the delivery signature says."""
+    return payload.delivery_fields(sender.session, record.digest, bound(sender), record.tid, offer)
 
 
 def on_unknown(sender: Sender, event: Received[Unknown], now: Instant) -> Step:

@@ -26,7 +26,12 @@ from medportal.transfer.ports import Channel, Peer
 
 GROUP = "X25519MLKEM768"
 SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
+"""How many bytes go to and from the socket at once: what was said together is heard together."""
+
+_RECORD = 1 << 14
+"""Greatest length in bytes of what TLS gives at once (RFC 8446, section 5.1)."""
+
 
 PeerOf = Callable[[str], Peer | None]
 
@@ -149,7 +154,7 @@ class TlsStream:
         """
         while True:
             try:
-                return self._tls.recv(_CHUNK)
+                return self._tls.recv(_RECORD)
             except SSL.WantReadError:
                 await self._flush()
                 await self._fill()

@@ -54,15 +54,15 @@ def session_id(binding: Binding, hello: bytes, challenge: bytes, proof: bytes) -
     return hashlib.sha256(covered).digest()
 
 
-def offer_hash(tid: str, offer: str, key: bytes, ttl_ms: int) -> bytes:
-    """Return the hash under which an offer stands in its batch."""
-    return hashlib.sha256(canonical.encode([OFFERS, tid, offer, key, ttl_ms])).digest()
+def offer_leaf(tid: str, offer: str, key: bytes, ttl_ms: int) -> bytes:
+    """Return what an offer is as a leaf in the tree of its batch."""
+    return canonical.encode([OFFERS, "leaf", tid, offer, key, ttl_ms])
 
 
-def offers_input(session: bytes, binding: Binding, batch: tuple[bytes, ...]) -> bytes:
-    """Return what R signs over a batch of offers of one session."""
+def offers_input(session: bytes, binding: Binding, size: int, root: bytes) -> bytes:
+    """Return what R signs over a batch of offers of one session: their number and their root."""
     return canonical.encode(
-        [OFFERS, RECEIVER, session, binding.sender, binding.receiver, list(batch)]
+        [OFFERS, RECEIVER, session, binding.sender, binding.receiver, size, root]
     )
 
 

@@ -52,7 +52,9 @@ def register(
     begin: sessionmaker[Session], claim: Claim, now: datetime, dies_at: str
 ) -> ReceiptFacts:
     with begin.begin() as session:
-        (done,) = inbox.register(session, [arrival_of(claim)], now, lambda grant: b"receipt")
+        (done,) = inbox.register(
+            session, [arrival_of(claim)], now, lambda grants: [b"receipt"] * len(grants)
+        )
         reached("register-uncommitted", dies_at)
     reached("registered", dies_at)
     assert done.grant is not None

@@ -297,7 +297,7 @@ def test_what_was_taken_before_a_rule_waits_for_its_end_unfiled(
 ) -> None:
     item, other = arrival(patient_id=PATIENT), arrival()
     with begin.begin() as session:
-        inbox.register(session, [item, other], clock.now, lambda grant: b"receipt")
+        inbox.register(session, [item, other], clock.now, lambda grants: [b"receipt"] * len(grants))
     made = rule(begin, block(clock, partner=item.sender))
     with begin.begin() as session:
         assert [each.tid for each in inbox.pending(session, clock.now)] == [other.tid]

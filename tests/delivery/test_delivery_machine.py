@@ -188,7 +188,9 @@ class Exchange(RuleBasedStateMachine):
             sealed=claim.sealed,
         )
         with self.receiver.begin() as session:
-            (result,) = inbox.register(session, [arrival], self.now, lambda grant: b"receipt")
+            (result,) = inbox.register(
+                session, [arrival], self.now, lambda grants: [b"receipt"] * len(grants)
+            )
         assert result.result is not Result.CONFLICT
         assert result.grant is not None
         assert result.grant.outcome is Outcome.REGISTERED

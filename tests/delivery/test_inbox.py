@@ -1,6 +1,6 @@
 """Registering groups, conflicts as data, receipts, intake and review, on both engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -18,8 +18,9 @@ Make = Callable[..., Arrival]
 Begin = sessionmaker[Session]
 
 
-def sign(grant: Grant) -> bytes:
-    return f"{grant.sender} {grant.tid} {grant.sequence} {grant.outcome} {grant.at}".encode()
+def sign(grants: Sequence[Grant]) -> list[bytes]:
+    said = [(each.sender, each.tid, each.sequence, each.outcome, each.at) for each in grants]
+    return [" ".join(map(str, each)).encode() for each in said]
 
 
 def register(begin: Begin, clock: Any, *arrivals: Arrival) -> list[Registration]:
@@ -50,7 +51,7 @@ def test_the_receipt_found_later_is_the_one_signed_then(
     first = arrival()
     (made,) = register(begin, clock, first)
     assert made.grant
-    assert made.grant.receipt == sign(made.grant)
+    assert [made.grant.receipt] == sign([made.grant])
     clock.forward(days=1)
     with begin.begin() as session:
         assert inbox.find_receipt(session, first.sender, first.tid) == made.grant

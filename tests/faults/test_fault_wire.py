@@ -11,7 +11,7 @@ from faults.wire import Kind, Moment, Trap, Wire
 
 SECONDS = 20
 PROVING = [632, 101, 74, 1003, 202]
-QUERY, OFFER, DELIVER, RECEIPT = 154, 1476, 6210, 1261
+QUERY, OFFER, DELIVER, RECEIPT = 154, 1493, 6251, 1326
 
 
 def record(length: int) -> bytes:

@@ -1,5 +1,6 @@
 """What makes a record fit to be signed."""
 
+import sys
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -19,6 +20,7 @@ from medportal.records.content import (
     Quantity,
     RecordStatus,
     Subject,
+    _printable,
     age_on,
     check_form,
     check_subject,
@@ -92,6 +94,12 @@ def test_texts_that_cannot_be_shown_safely_are_refused(
 ) -> None:
     found = problems(replace(hospital_record, diagnosis=text), catalogue, now)
     assert found == {("diagnosis", code)}
+
+
+def test_what_python_prints_is_refused_nowhere() -> None:
+    """The short way in ``text_problem`` says of no character what the long one would not."""
+    short = (c for c in map(chr, range(sys.maxunicode + 1)) if c.isprintable())
+    assert [c for c in short if not _printable(c)] == []
 
 
 def test_a_name_is_one_line_and_a_note_may_be_many(

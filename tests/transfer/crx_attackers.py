@@ -52,7 +52,7 @@ from medportal.transfer import events as ev
 from medportal.transfer import kem, protocol
 from medportal.transfer.commands import receiver_service, sender_service
 from medportal.transfer.conversation import Conversation, instant
-from medportal.transfer.credentials import delivery_signer, peer_of
+from medportal.transfer.credentials import deliveries_signer, peer_of
 from medportal.transfer.errors import ChannelError, TransferError
 from medportal.transfer.framing import FrameBuffer, encode_frame
 from medportal.transfer.messages import Message, Query, decode, encode
@@ -381,7 +381,7 @@ class Hand:
         assert peer is not None
         signer = house.keys.signer(Purpose.EXCHANGE)
         ports = SenderPorts(
-            house.id, signer, peer, secrets.token_bytes, kem.seal, delivery_signer(signer)
+            house.id, signer, peer, secrets.token_bytes, kem.seal, deliveries_signer(signer)
         )
         self.house, self.stream = house, stream
         self.effects: list[ev.Effect] = []
@@ -401,6 +401,8 @@ class Hand:
         self.effects.append(effect)
         if isinstance(effect, ev.Prepare):
             self.talk.post(ev.Prepared(OwnHead()))
+        elif isinstance(effect, ev.Gather):
+            self.talk.post(ev.Gathered())
 
     def has(self, kind: type[Any]) -> bool:
         return any(isinstance(effect, kind) for effect in self.effects)

@@ -236,6 +236,7 @@ class World:
         )
         self.to_receiver: Wire = []
         self.to_sender: Wire = []
+        self.gathering = False
 
     def sender_ports(self) -> SenderPorts:
         key = self.lab.keys["exchange"]
@@ -245,7 +246,7 @@ class World:
             self.hospital,
             Random("S"),
             kem.seal,
-            lambda fields: key.signed(transcript.DELIVERY, fields),
+            lambda batch: [key.signed(transcript.DELIVERY, fields) for fields in batch],
         )
 
     def receiver_ports(self) -> ReceiverPorts:
@@ -293,11 +294,14 @@ class World:
 
     def run(self) -> "World":
         """Carry frames until the wire is empty."""
-        while self.to_receiver or self.to_sender:
+        while self.to_receiver or self.to_sender or self.gathering:
             if self.to_receiver:
                 self.deliver("R", self.to_receiver.pop(0))
-            else:
+            elif self.to_sender:
                 self.deliver("S", self.to_sender.pop(0))
+            else:
+                self.gathering = False
+                self.at_sender(ev.Gathered())
         return self
 
     def deliver(self, side: str, body: bytes) -> None:
@@ -326,6 +330,9 @@ class World:
             case ev.Prepare() if "prepare" not in self.hold:
                 self.done.append(effect)
                 self.at_sender(ev.Prepared(self.own))
+            case ev.Gather() if "gather" not in self.hold:
+                # What has come already is heard first, as from a socket.
+                self.gathering = True
             case _:
                 self.done.append(effect)
 
@@ -445,7 +452,10 @@ def sample(kind: type[Message], **other: Any) -> bytes:
         "offer": "1" * 32,
         "key": bytes(1216),
         "ttl_ms": 1,
-        "batch": (bytes(32),),
+        "index": 0,
+        "size": 1,
+        "path": b"",
+        "root": bytes(32),
         "after_ms": 5,
         "sealed": b"x",
         "receipt": b"x",

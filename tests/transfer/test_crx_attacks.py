@@ -26,6 +26,7 @@ from medportal.delivery.parcel import Parcel
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.transfer import events as ev
 from medportal.transfer import kem, messages, payload, ports, protocol, transcript
+from medportal.transfer.batches import places
 from medportal.transfer.errors import Code, ProtocolError
 from medportal.transfer.messages import decode
 
@@ -446,11 +447,12 @@ def test_an_offered_key_that_is_no_key_is_refused():
         if type_of(body) != "OFFER":
             return [body]
         offer, zero = decode(body), bytes(1_216)
-        batch = (transcript.offer_hash(offer.tid, offer.offer, zero, offer.ttl_ms),)
+        leaf = transcript.offer_leaf(offer.tid, offer.offer, zero, offer.ttl_ms)
+        (place,) = places([leaf])
         signed = world.hospital.keys["exchange"].sign(
-            transcript.offers_input(world.sender.session, world.sender.binding, batch)
+            transcript.offers_input(world.sender.session, world.sender.binding, 1, place.root)
         )
-        return [altered(body, key=zero, batch=list(batch), signature=signed)]
+        return [altered(body, key=zero, root=place.root, signature=signed)]
 
     world.tamper = tamper
     world.submit(record_of(world.lab))
@@ -549,7 +551,7 @@ def test_a_sealed_record_that_is_no_record_is_refused(plaintext):
     assert world.storage.inbox == {}
 
 
-@pytest.mark.parametrize("name", ["digest", "sender", "receiver", "tid", "offer"])
+@pytest.mark.parametrize("name", ["session", "digest", "sender", "receiver", "tid", "offer"])
 def test_a_delivery_statement_about_something_else_is_refused(name):
     world = World().connect()
     world.storage.register()
@@ -566,7 +568,10 @@ def test_a_delivery_statement_about_something_else_is_refused(name):
 
 
 def _signing(sender, given, sign):
-    return replace(sender, ports=replace(given, sign_delivery=sign))
+    return replace(
+        sender,
+        ports=replace(given, sign_deliveries=lambda batch: [sign(fields) for fields in batch]),
+    )
 
 
 def test_a_delivery_statement_under_another_label_or_key_is_refused():

@@ -170,16 +170,16 @@ def test_offers_that_come_together_share_a_signature():
     world = World().connect()
     world.storage.register()
     world.hold.add("answer")
-    records = [record_of(world.lab, f"{n}".encode()) for n in range(20)]
+    records = [record_of(world.lab, f"{n}".encode()) for n in range(40)]
     world.submit(*records)
     world.hold.clear()
     answers = [(r.tid, next(iter(world.storage.patients.values()))) for r in records]
     world.at_receiver(ev.Looked(tuple(answers)))
     offers = [decode(body) for body in world.to_sender]
-    assert sorted({len(offer.batch) for offer in offers}) == [4, 16]
+    assert sorted({offer.size for offer in offers}) == [8, 32]
     assert len({offer.signature for offer in offers}) == 2
     world.run()
-    assert len(world.storage.inbox) == 20
+    assert len(world.storage.inbox) == 40
 
 
 # Limits.

@@ -46,7 +46,7 @@ from medportal.transfer import events as ev
 from medportal.transfer import kem, protocol
 from medportal.transfer.commands import receiver_service, sender_service
 from medportal.transfer.conversation import Conversation, instant
-from medportal.transfer.credentials import delivery_signer, peer_of
+from medportal.transfer.credentials import deliveries_signer, peer_of
 from medportal.transfer.errors import ChannelError, Code, Untrusted
 from medportal.transfer.framing import FrameBuffer, encode_frame
 from medportal.transfer.messages import decode
@@ -551,7 +551,7 @@ class Client:
         peer = peer_of(house.keys.trusted, house.keys.crl_limits)("hospital")
         signer = house.keys.signer(Purpose.EXCHANGE)
         ports = SenderPorts(
-            house.id, signer, peer, secrets.token_bytes, kem.seal, delivery_signer(signer)
+            house.id, signer, peer, secrets.token_bytes, kem.seal, deliveries_signer(signer)
         )
         self.effects: list[ev.Effect] = []
         session = protocol.new_sender(ports, ev.Limits())

@@ -131,10 +131,10 @@ def test_a_fingerprint_of_each_signed_input_separates_its_uses():
         transcript.handshake_input(transcript.RECEIVER, binding, (b"x",)),
         transcript.session_id(binding, b"x", b"y", b"z"),
         transcript.session_id(binding, b"x", b"y", b"w"),
-        transcript.offers_input(b"s", binding, (b"x",)),
+        transcript.offers_input(b"s", binding, 1, b"x"),
         transcript.record_info(b"s", binding, "t", "o"),
-        transcript.offer_hash("t", "o", b"k", 1),
-        transcript.offer_hash("t", "o", b"k", 2),
+        transcript.offer_leaf("t", "o", b"k", 1),
+        transcript.offer_leaf("t", "o", b"k", 2),
     }
     assert len(inputs) == 8
 

@@ -33,11 +33,12 @@ from medportal.pki import partners
 from medportal.pki.errors import Revoked
 from medportal.pki.passphrases import load_passphrases
 from medportal.pki.profiles import Purpose
-from medportal.pki.signatures import Signed, sign_statement
+from medportal.pki.signatures import sign_statement
 from medportal.records import statement
 from medportal.records.service import verify_author, with_newest_list
 from medportal.records.statement import SealedContent
 from medportal.transfer import transcript
+from medportal.transfer.batches import Batched
 from medportal.transfer.credentials import PairNames, peer_of
 from medportal.transfer.errors import Code, ReceiverBusy, Untrusted
 from medportal.transfer.messages import HeldHead, Mark
@@ -116,7 +117,7 @@ def accepted(question: Question, patient: str, **changed: object) -> AcceptedRec
 
 
 def said(signed: bytes) -> dict[str, object]:
-    return dict(canonical.decode(Signed.from_bytes(signed).payload))
+    return dict(canonical.decode(Batched.from_bytes(signed).payload))
 
 
 def last_event(house: House, action: Action) -> AuditEvent:
@@ -196,6 +197,18 @@ def test_a_receipt_whose_certificate_was_replaced_is_signed_afresh(houses, patie
     )
     (new,) = store.commit([record], utcnow())
     assert new != old and said(new) == said(old)
+
+
+def test_a_receipt_kept_in_a_form_of_before_is_signed_afresh(houses, patient):
+    hospital, _ = houses
+    store = receiver(hospital)
+    record = accepted(asked(houses), patient)
+    (made,) = store.commit([record], utcnow())
+    with Session(hospital.engine) as session, session.begin():
+        session.execute(update(Inbox).values(receipt=b"of before"))
+    question = Question(record.tid, record.key_id, record.pseudonym)
+    answers = store.answer("laboratory", [question], utcnow())
+    assert said(answers[question.tid].receipt) == said(made)
 
 
 def test_another_digest_is_rejected_without_a_sequence(houses, patient):

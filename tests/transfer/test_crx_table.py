@@ -71,6 +71,7 @@ LOCAL = {
     "lost": ev.Lost(),
     "abort": ev.Abort(Code.INTERNAL),
     "prepared": ev.Prepared(ports.OwnHead()),
+    "gathered": ev.Gathered(),
     "welcomed": ev.Welcomed(ports.Welcome(messages.Mark("a" * 32, 0))),
     "declined": ev.Declined(5),
     "looked": ev.Looked(()),
@@ -161,7 +162,7 @@ def sender_at(stage: str) -> World:
     world = World().connect()
     world.storage.register()
     if stage != "none":
-        world.hold.add("answer" if stage == "queried" else "commit")
+        world.hold.add({"queried": "answer", "offered": "gather"}.get(stage, "commit"))
         world.submit(record_of(world.lab, tid=TID))
     return world
 
