@@ -61,7 +61,7 @@ def create(
 ) -> Made:
     """Make a backup while everything serves; see :func:`medportal.backup.making.make`."""
     home = settings.home(tenant.id)
-    keys = TenantKeys(tenant, home, (Group.JOBS,))
+    keys = TenantKeys(tenant, home, (Group.JOBS,), settings.secrets(tenant.id))
     signers = [keys.signer(purpose) for purpose in checking.PURPOSES]
     source = Institution(tenant, home, database.engine)
     return making.make(source, sealing_key(home), signers, places, now, say)

@@ -12,7 +12,7 @@ import pytest
 from backup_helpers import Site
 from click.testing import CliRunner, Result
 
-from medportal.backup import making, pruning
+from medportal.backup import making
 from medportal.backup.errors import (
     BackupDamaged,
     NotABackup,
@@ -237,7 +237,8 @@ def test_a_backup_that_fails_leaves_no_seal(kept: Kept, monkeypatch: pytest.Monk
 def test_a_run_that_was_killed_between_file_and_seal_goes_on(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unlink, done = Path.unlink, []
+    unlink = Path.unlink
+    done: list[Path] = []
 
     def dies(path: Path, **more: Any) -> None:
         if len(done) == 1:
@@ -246,7 +247,7 @@ def test_a_run_that_was_killed_between_file_and_seal_goes_on(
         unlink(path, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pruning.Path, "unlink", dies)
+        patch.setattr(Path, "unlink", dies)
         with pytest.raises(KeyboardInterrupt):
             kept.prune(1)
     # A seal without a file is nothing to anybody.

@@ -54,8 +54,9 @@ def test_a_unit_is_given_its_passphrases_and_dumps_no_core(unit):
     given = {line.split("=")[1].split(":")[0] for line in lines if line.startswith("LoadCred")}
     wanted = {
         "medportal-edge": {"edge"},
+        "medportal-edge-keys": {"edge"},
         "medportal-portal": {"portal", "pair"},
-        "medportal-jobs": {"portal", "pair", "jobs", "ca"},
+        "medportal-jobs": {"portal", "pair", "jobs", "ca", "edge"},
         "medportal-receiver": {"exchange", "pair"},
         "medportal-sender": {"exchange", "outbox"},
         "medportal-backup": {"jobs"},
