@@ -71,8 +71,8 @@ def _names(directory: Path) -> list[str]:
 def prepare(keys: TenantKeys) -> list[str]:
     """Put the files for the edge where the portal finds them; return which ones changed.
 
-    Only where the passphrases of edge and portal are at hand. A private key that is there already is not
-    written again: each writing encrypts it anew.
+    Only where the passphrases of edge and portal are at hand. A private key that is there already
+    is not written again: each writing encrypts it anew.
     """
     edge, there = Layout(keys.places.edge), carry_directory(keys.places.edge)
     is_able = {Group.EDGE, Group.PORTAL} <= set(keys.passphrases)
