@@ -339,13 +339,20 @@ class Jobs:
             log.info("certificate renewed", tenant=self._tenant.id, purpose=str(each.purpose))
             with self._database.writer() as session, session.begin():
                 append(session, _issued(each, now))
+        between, ready = certificates.renew_edge_due(self._settings, self._tenant, now)
+        for each in between:
+            log.info("edge certificate renewed", tenant=self._tenant.id, purpose=str(each.purpose))
+            with self._database.writer() as session, session.begin():
+                append(session, _issued(each, now))
+        if ready:
+            log.info("files for the edge laid ready", tenant=self._tenant.id, files=ready)
         if certificates.retire_former(self._settings, self._tenant, now):
             log.info("former authority retired", tenant=self._tenant.id)
         if renew_crl(self._settings, self._tenant, now):
             log.info("revocation list renewed", tenant=self._tenant.id)
         directory = self._keys.places.pki
         self._post_lists(directory, now)
-        due = certificates.warning_due(directory, now)
+        due = certificates.warning_due(directory, now, self._keys.places.edge)
         if due is not None:
             log.warning(
                 "certificate ends",
@@ -391,7 +398,11 @@ def _issued(renewed: certificates.Renewed, now: datetime) -> Event:
         Action.CERTIFICATE_ISSUED,
         now=now,
         actor=ACTOR,
-        details={"purpose": str(renewed.purpose), "serial": f"{renewed.serial:040x}"},
+        details={
+            "purpose": str(renewed.purpose),
+            "serial": f"{renewed.serial:040x}",
+            **({"authority": "edge"} if renewed.is_edge else {}),
+        },
     )
 
 

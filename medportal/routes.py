@@ -19,6 +19,7 @@ ROUTES: tuple[tuple[str, str, str, str | None], ...] = (
     ("theme", "/theme/{fingerprint}/{name}", ROOT, None),
     ("healthz", "/healthz", ROOT, None),
     ("authority-file", "/pki/{name}", ROOT, None),
+    ("edge-keys", "/edge/keys", ROOT, None),
     ("sign-in", "/sign-in", ROOT, None),
     ("sign-in-second", "/sign-in/second", ROOT, None),
     ("sign-in-passkey-options", "/sign-in/passkey/options", ROOT, None),

@@ -17,7 +17,7 @@ frame (:mod:`medportal.backup.frames`).
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from medportal.backup.errors import BackupDamaged, NotABackup, WrongBackupKey
 from medportal.core import canonical
@@ -37,6 +37,13 @@ _LONGEST_CHUNK = CHUNK + envelope.OVERHEAD
 #: Parts of a backup: what is kept long, and what is kept apart and for a short time.
 DATA, KEYS = "data", "keys"
 PARTS = (DATA, KEYS)
+
+
+class Sink(Protocol):
+    """What a sealed file is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Label:
 class SealedWriter:
     """Writes a stream of bytes as a sealed file; nothing of it opens before :meth:`finish`."""
 
-    def __init__(self, file: BinaryIO, label: Label, key: BoxPublicKey, file_key: bytes) -> None:
+    def __init__(self, file: Sink, label: Label, key: BoxPublicKey, file_key: bytes) -> None:
         """Write the header. ``file_key`` is 32 random bytes, used for this file alone."""
         self._file = file
         self._label = label
@@ -150,6 +157,11 @@ class SealedReader:
         if len(raw) < _LENGTH or not envelope.OVERHEAD <= length <= _LONGEST_CHUNK:
             raise BackupDamaged(f"the backup was changed or cut short after chunk {self._index}")
         return length
+
+
+def read_label(file: BinaryIO) -> Label:
+    """Return what a backup file says of itself in the clear. Raises ``NotABackup``."""
+    return _header(file)[0]
 
 
 def _header(file: BinaryIO) -> tuple[Label, bytes]:

@@ -23,6 +23,18 @@ class NotSignedHere(BackupError):
     """A backup that the institution's authority does not vouch for."""
 
 
+class NoSeal(BackupError):
+    """A backup file beside which no seal lies."""
+
+
+class NothingWhole(BackupError):
+    """No backup is there that is whole: there is nothing to keep in place of the others."""
+
+
+class TooOld(BackupError):
+    """The newest backup is older than it may be: none was made, or none arrived."""
+
+
 class PartsDiffer(BackupError):
     """A data file and a keys file that cannot be restored together."""
 

@@ -32,6 +32,7 @@ from medportal.backup.container import DATA, KEYS, Label, SealedWriter
 from medportal.backup.errors import KeysChanged, SamePlace
 from medportal.backup.files import key_files
 from medportal.backup.frames import Counts, FrameWriter, Manifest, SealedDocument
+from medportal.backup.seals import Measured, name_of, seal_of, write_seal
 from medportal.core.ids import new_id
 from medportal.pki.files import PRIVATE, make_directory
 from medportal.pki.signers import Signer
@@ -44,7 +45,6 @@ from medportal.vault.models import PatientKey
 from medportal.vault.sealing import BoxPublicKey
 from medportal.vault.stores import documents_of
 
-SUFFIX = "backup"
 #: Documents held in memory at a time.
 _BATCH = 100
 Progress = Callable[[Counts], None]
@@ -106,6 +106,8 @@ def make(
             raise KeysChanged("keys were changed while the backup was made: make it again")
         for part in (data, keys):
             part.finish(signers)
+            # Before the file has its name: one that was published has its seal.
+            write_seal(part.path, part.measured, part.label, signers)
         made = Made(label.backup, data.path, keys.path, data.frames.counts, damaged)
         # Who copies everything is audited before the copy is there to be taken.
         _tell(source.engine, made, now)
@@ -205,6 +207,7 @@ class _Part:
     path: Path
     draft: Path
     file: BinaryIO
+    measured: Measured
     sealed: SealedWriter
     frames: FrameWriter
 
@@ -227,13 +230,16 @@ class _Part:
 @contextmanager
 def _part(directory: Path, label: Label, key: BoxPublicKey) -> Iterator[_Part]:
     make_directory(directory)
-    moment = label.made.strftime("%Y%m%dT%H%M%SZ")
-    name = f"{label.tenant}-{moment}-{label.backup[:8]}.{label.part}.{SUFFIX}"
+    name = name_of(label)
+    place = directory / name
     draft = directory / f".{name}.{secrets.token_hex(8)}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            sealed = SealedWriter(file, label, key, secrets.token_bytes(KEY_LENGTH))
-            yield _Part(label, directory / name, draft, file, sealed, FrameWriter(sealed))
+            measured = Measured(file)
+            sealed = SealedWriter(measured, label, key, secrets.token_bytes(KEY_LENGTH))
+            yield _Part(label, place, draft, file, measured, sealed, FrameWriter(sealed))
     finally:
         draft.unlink(missing_ok=True)
+        if not place.exists():
+            seal_of(place).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
-"""``medportal backup``: make, check and restore backups."""
+"""``medportal backup``: make, check, prune and restore backups."""
 
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -17,7 +18,17 @@ def backup() -> None:
 
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_THERE = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _places(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where the files of backups lie."""
+    there = click.Path(exists=True, file_okay=False, path_type=Path)
+    data = click.option("--data", type=there, required=True, help="Where the data files are.")
+    return data(
+        click.option("--keys", type=there, required=True, help="Where the keys files are.")(command)
+    )
 
 
 def _opens_backups(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,14 +97,76 @@ def backup_create(context: Context, name: str, data: Path, keys: Path) -> None:
         sys.exit(1)
 
 
+@backup.command("check")
+@click.argument("name")
+@_places
+@click.option("--max-age", type=click.IntRange(1), help="How many hours old the newest may be.")
+@click.pass_obj
+def backup_check(context: Context, name: str, data: Path, keys: Path, max_age: int | None) -> None:
+    """Read the newest backup back, without its key: both files are as they were written."""
+    from medportal.backup.making import Places
+    from medportal.ops.backup import check_sealed
+
+    settings = context.settings()
+    at_most = None if max_age is None else timedelta(hours=max_age)
+    found = check_sealed(settings, settings.tenant(name), Places(data, keys), utcnow(), at_most)
+    rows = [
+        {
+            "tenant": name,
+            "part": each.label.part,
+            "made": each.label.made.isoformat(),
+            "file": str(each.path),
+            "bytes": each.size,
+            "state": "as written",
+        }
+        for each in found
+    ]
+    context.show(rows, "Newest backup")
+
+
+@backup.command("prune")
+@click.argument("name")
+@_places
+@click.option("--keep", type=click.IntRange(1), required=True, help="How many backups to keep.")
+@click.option(
+    "--keep-keys", type=click.IntRange(1), help="How many keys files; as many, if not said."
+)
+@click.pass_obj
+def backup_prune(
+    context: Context, name: str, data: Path, keys: Path, keep: int, keep_keys: int | None
+) -> None:
+    """Remove the oldest backups. Of those kept every file is read; the newest always stays."""
+    from medportal.backup.making import Places
+    from medportal.backup.pruning import Keep
+    from medportal.ops.backup import prune
+
+    settings = context.settings()
+    wanted = Keep(keep, keep_keys or keep)
+    done = prune(settings, settings.tenant(name), Places(data, keys), wanted)
+    rows = [{"tenant": name, "removed": str(path)} for path in done.removed]
+    context.show(rows or [{"tenant": name, "removed": "nothing"}], "Removed")
+    if done.unsealed:
+        say(
+            f"medportal: {done.unsealed} backup files have no seal beside them and were left "
+            "alone: check and remove them by hand"
+        )
+
+
 @backup.command("verify")
-@click.argument("files", type=_FILE, nargs=-1, required=True)
+@click.argument("paths", metavar="FILE...", type=_THERE, nargs=-1, required=True)
+@click.option("--max-age", type=click.IntRange(1), help="How many hours old each may be.")
 @_opens_backups
 @click.pass_obj
-def backup_verify(context: Context, files: tuple[Path, ...], away: Path, passphrase: Path) -> None:
-    """Read backup files to their ends: whole, unchanged and this institution's own."""
+def backup_verify(
+    context: Context, paths: tuple[Path, ...], max_age: int | None, away: Path, passphrase: Path
+) -> None:
+    """Open backup files and read them to their ends: whole, and this institution's own.
+
+    Of a directory, the newest files in it.
+    """
     from medportal.ops.backup import check, opener
 
+    at_most = None if max_age is None else timedelta(hours=max_age)
     rows = [
         {
             "tenant": found.label.tenant,
@@ -104,7 +177,7 @@ def backup_verify(context: Context, files: tuple[Path, ...], away: Path, passphr
             "files": found.counts.files,
             "state": "whole",
         }
-        for found in check(list(files), opener(away, passphrase))
+        for found in check(list(paths), opener(away, passphrase), utcnow(), at_most)
     ]
     context.show(rows, "Backups")
 

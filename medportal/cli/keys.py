@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from medportal.ops.keys import Line
 
 
+#: The groups whose keys lie with the institution.
+_GROUPS = ("ca", "portal", "pair", "exchange", "outbox", "jobs", "edge")
+
+
 @click.group()
 def keys() -> None:
     """Keys and certificates of an institution."""
@@ -91,6 +95,47 @@ def _short(line: "Line") -> dict[str, object]:
     return {"key": key, **{n: row[n] for n in ("purpose", "made", "days", "until", "state")}}
 
 
+@keys.command("passphrase")
+@click.argument("name")
+@click.argument("group", type=click.Choice(_GROUPS))
+@click.option(
+    "--new-passphrase-file",
+    "new",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="What openssl rand -base64 33 printed, mode 0600.",
+)
+@click.pass_obj
+def keys_passphrase(context: Context, name: str, group: str, new: Path) -> None:
+    """Put the key files of a group under a new passphrase; stop its processes first.
+
+    May be interrupted: run it again with the same file, and it goes on.
+    """
+    from medportal.ops.passphrases import change_and_tell
+    from medportal.pki.profiles import Group
+
+    settings, of = context.settings(), Group(group)
+    tenant, database = settings.tenant(name), database_of(settings, name)
+    with may_be_interrupted(_AGAIN_FILES):
+        done = change_and_tell(settings, tenant, database, of, new, utcnow())
+    row = {"tenant": name, "group": group, "changed": done.changed, "files": done.files}
+    context.show([row], "Passphrase changed")
+    say(
+        f"medportal: {group}.passphrase was replaced"
+        if done.is_passphrase_file_replaced
+        else f"medportal: now put the new file in the place of {group}.passphrase, where the "
+        "service manager keeps it, before anything is started"
+    )
+    say(
+        "medportal: copies on other machines, and backups, are under the former passphrase still: "
+        "carry files and passphrase there, and make a backup (docs/keys.md)"
+    )
+
+
+_AGAIN_FILES = (
+    "some files are under the new passphrase, the others under the former: keep both, and run the "
+    "same command again"
+)
 _AGAIN = (
     "both keys are kept and everything opens. Run the same command again, and it goes on from here"
 )

@@ -157,7 +157,7 @@ def tenant_access(context: Context) -> None:
 @click.argument("name")
 @click.option(
     "--process",
-    type=click.Choice(["portal", "jobs", "sender", "receiver"]),
+    type=click.Choice(["portal", "jobs", "sender", "receiver", "backup"]),
     required=True,
     help="Whose rights: each process gets a database role of its own.",
 )

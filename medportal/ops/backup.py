@@ -1,8 +1,8 @@
-"""Make, check and restore backups of an institution of this installation."""
+"""Make, check, prune and restore backups of an institution of this installation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import select
@@ -12,13 +12,15 @@ from medportal.audit.heads import HeadSigner, SignedHead, verify_head
 from medportal.audit.maintenance import declare_restore
 from medportal.audit.statements import Restore
 from medportal.audit.verifier import verify_session
-from medportal.backup import checking, making, restoring
+from medportal.backup import checking, making, pruning, restoring
 from medportal.backup.checking import Checked
-from medportal.backup.errors import BackupDamaged
+from medportal.backup.container import read_label
+from medportal.backup.errors import BackupDamaged, NothingWhole, TooOld
 from medportal.backup.frames import Counts
 from medportal.backup.keys import Opener, load_opener, make_key, sealing_key
 from medportal.backup.making import Institution, Made, Places
 from medportal.backup.restoring import Pair, Restored
+from medportal.backup.seals import SUFFIX, Sealed
 from medportal.core.errors import ConfigurationError
 from medportal.delivery.models import Inbox
 from medportal.identity.models import Totp
@@ -26,6 +28,7 @@ from medportal.keys import TenantKeys
 from medportal.ops.pinned import pinned_head
 from medportal.ops.stores import migrate_documents
 from medportal.ops.verify_log import CaTrust
+from medportal.pki.ca import authorities
 from medportal.pki.files import read_file
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.passphrases import read_passphrase
@@ -58,7 +61,7 @@ def create(
 ) -> Made:
     """Make a backup while everything serves; see :func:`medportal.backup.making.make`."""
     home = settings.home(tenant.id)
-    keys = TenantKeys(tenant, home, (Group.JOBS,))
+    keys = TenantKeys(tenant, home, (Group.JOBS,), settings.secrets(tenant.id))
     signers = [keys.signer(purpose) for purpose in checking.PURPOSES]
     source = Institution(tenant, home, database.engine)
     return making.make(source, sealing_key(home), signers, places, now, say)
@@ -69,9 +72,53 @@ def opener(away: Path, passphrase: Path) -> Opener:
     return load_opener(away, read_passphrase(passphrase))
 
 
-def check(files: list[Path], with_: Opener) -> list[Checked]:
-    """Read backup files to their ends; see :mod:`medportal.backup.checking`."""
-    return [checking.check(path, with_) for path in files]
+def check(
+    paths: list[Path], with_: Opener, now: datetime, at_most: timedelta | None = None
+) -> list[Checked]:
+    """Read backup files to their ends; see :mod:`medportal.backup.checking`.
+
+    Of a directory the newest of each institution and part. Raises ``TooOld`` for what was made
+    longer ago than ``at_most``.
+    """
+    found = [
+        checking.check(path, with_)
+        for each in paths
+        for path in (newest_files(each) if each.is_dir() else [each])
+    ]
+    for each in found:
+        if at_most is not None and now - each.label.made > at_most:
+            raise TooOld(f"{each.path} is whole, but too old: see why no other is here")
+    return found
+
+
+def newest_files(directory: Path) -> list[Path]:
+    """Return the newest backup file of each institution and part. Raises ``NothingWhole``."""
+    newest: dict[tuple[str, str], tuple[datetime, Path]] = {}
+    for path in sorted(directory.glob(f"[!.]*.{SUFFIX}")):
+        with path.open("rb") as file:
+            label = read_label(file)
+        key = (label.tenant, label.part)
+        newest[key] = max(newest.get(key, (label.made, path)), (label.made, path))
+    if not newest:
+        raise NothingWhole(f"there is no backup in {directory}")
+    return [path for _, (_, path) in sorted(newest.items())]
+
+
+def check_sealed(
+    settings: Settings, tenant: Tenant, places: Places, now: datetime, at_most: timedelta | None
+) -> tuple[Sealed, Sealed]:
+    """Read the newest pair back without the backup key; see :mod:`medportal.backup.pruning`."""
+    return pruning.check(places, _owner(settings, tenant), now, at_most)
+
+
+def prune(settings: Settings, tenant: Tenant, places: Places, keep: pruning.Keep) -> pruning.Pruned:
+    """Remove the oldest backups; see :mod:`medportal.backup.pruning`."""
+    return pruning.prune(places, _owner(settings, tenant), keep)
+
+
+def _owner(settings: Settings, tenant: Tenant) -> pruning.Owner:
+    places = TenantKeys(tenant, settings.home(tenant.id)).places
+    return pruning.Owner(tenant.id, authorities(places.pki))
 
 
 @dataclass(frozen=True, slots=True)

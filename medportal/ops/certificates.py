@@ -18,13 +18,14 @@ from medportal.identity.notices import notify
 from medportal.identity.powers import roles_with
 from medportal.keys import TenantKeys
 from medportal.mail.kinds import MailKind
+from medportal.ops import edges
 from medportal.pki import ca, rollover
 from medportal.pki.errors import KeyFileUnfit
 from medportal.pki.expiry import State, stage_at
 from medportal.pki.files import PRIVATE, write_file
 from medportal.pki.layout import load_profiles
 from medportal.pki.profiles import Group, Purpose
-from medportal.pki.standing import LIST, Standing, is_ca_here, standings
+from medportal.pki.standing import LIST, Standing, edge_standings, is_ca_here, standings
 from medportal.settings import Settings
 from medportal.tenancy.tenant import Tenant
 
@@ -35,10 +36,11 @@ _WARNED = ".warned.json"
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What was certified anew."""
+    """What was certified anew, by the institution's authority or by the edge's own."""
 
     purpose: Purpose
     serial: int
+    is_edge: bool = False
 
 
 def _keys(settings: Settings, tenant: Tenant) -> TenantKeys:
@@ -75,6 +77,20 @@ def renew_due(settings: Settings, tenant: Tenant, now: datetime) -> list[Renewed
     return done
 
 
+def renew_edge_due(
+    settings: Settings, tenant: Tenant, now: datetime
+) -> tuple[list[Renewed], list[str]]:
+    """Renew what is due between edge and portal, and lay ready what the edge fetches.
+
+    Return both: what was renewed, and the names of files that are new.
+    """
+    keys = _keys(settings, tenant)
+    done = [
+        Renewed(purpose, serial, is_edge=True) for purpose, serial in edges.renew_edge(keys, now)
+    ]
+    return done, edges.prepare(keys)
+
+
 def retire_former(settings: Settings, tenant: Tenant, now: datetime) -> int:
     """Let a former authority go whose time is over; return how many went.
 
@@ -100,12 +116,16 @@ class Due:
     told: dict[str, int]
 
 
-def warning_due(directory: Path, now: datetime) -> Due | None:
-    """Return the warning that is due, ``None`` if everything was said."""
+def warning_due(directory: Path, now: datetime, edge: Path | None = None) -> Due | None:
+    """Return the warning that is due, ``None`` if everything was said.
+
+    ``edge`` is the key directory of the authority between edge and portal.
+    """
     told = _told(directory)
+    between = edge_standings(edge, now) if edge is not None else []
     found = {
         each.name: days
-        for each in standings(directory, now)
+        for each in [*standings(directory, now), *between]
         if (days := _stage(each, now)) is not None
     }
     new = [days for name, days in found.items() if days < told.get(name, 1000)]

@@ -16,12 +16,13 @@ from medportal.models import Base
 
 
 class ProcessRole(StrEnum):
-    """A process with a database role of its own."""
+    """A process with a database role of its own, or a timer's work."""
 
     PORTAL = "portal"
     JOBS = "jobs"
     SENDER = "sender"
     RECEIVER = "receiver"
+    BACKUP = "backup"
 
 
 class NotPostgres(MedportalError):
@@ -98,6 +99,9 @@ def rights_of(process: ProcessRole) -> Rights:
         own: dict[str, tuple[str, ...]] = dict(_SENDER)
     elif process is ProcessRole.RECEIVER:
         own = dict(_RECEIVER)
+    elif process is ProcessRole.BACKUP:
+        # Reads everything, changes nothing, and tells the log that it did.
+        own = {**dict.fromkeys(tables, READ), **_AUDIT}
     else:
         audit = _SEQUENCER if process is ProcessRole.JOBS else _AUDIT
         seen = dict.fromkeys(_HEADS, READ)

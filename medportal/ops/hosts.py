@@ -18,6 +18,7 @@ from medportal.core.errors import ConfigurationError
 from medportal.keys import Places, TenantKeys
 from medportal.ops.transfer import RECEIVER_GROUPS, SENDER_GROUPS
 from medportal.pki import ca
+from medportal.pki.carried import EDGE_FILES, EDGE_PUBLIC
 from medportal.pki.files import PRIVATE, PUBLIC, read_file, read_private, write_file
 from medportal.pki.keyfiles import to_pem
 from medportal.pki.keystore import KeyStore
@@ -91,28 +92,28 @@ def export_host(settings: Settings, tenant: Tenant, role: HostRole, target: Path
 
 
 def _export_edge(tenant: Tenant, places: Places, target: Path) -> list[Path]:
-    """Write both of the edge's keys under its own passphrase, as nginx reads them.
-
-    The web key lies under the portal's passphrase, which opens stored records too, where it
-    was made.
-    """
     keys = TenantKeys(tenant, places.home, (Group.PORTAL, Group.EDGE), places.given)
-    edge = KeyStore(places.edge, keys.passphrases)
+    for name, data in edge_files(keys).items():
+        write_file(target / name, data, PUBLIC if name in EDGE_PUBLIC else PRIVATE)
+    passphrase = target / "edge.passphrase"
+    write_file(passphrase, keys.passphrase(Group.EDGE) + b"\n", PRIVATE)
+    return [*(target / name for name in EDGE_FILES), passphrase]
+
+
+def edge_files(keys: TenantKeys) -> dict[str, bytes]:
+    """Return the files that nginx reads, by name; ``keys`` are of the groups portal and edge.
+
+    Both private keys lie under the edge's own passphrase: the portal's, under which the web key
+    lies where it was made, opens stored records too.
+    """
+    edge = KeyStore(keys.places.edge, keys.passphrases)
     passphrase = keys.passphrase(Group.EDGE)
-    files = {
-        target / "edge-ca.crt": edge.ca.public_bytes(Encoding.PEM),
-        target / "edge-ca.crl": load_der_x509_crl(edge.crl_der).public_bytes(Encoding.PEM),
+    return {
+        "edge-ca.crt": edge.ca.public_bytes(Encoding.PEM),
+        "edge-ca.crl": load_der_x509_crl(edge.crl_der).public_bytes(Encoding.PEM),
+        "web.pem": _pem(keys.keystore, Purpose.WEB, passphrase),
+        "edge.pem": _pem(edge, Purpose.EDGE, passphrase),
     }
-    for path, data in files.items():
-        write_file(path, data, PUBLIC)
-    private = {
-        target / "web.pem": _pem(keys.keystore, Purpose.WEB, passphrase),
-        target / "edge.pem": _pem(edge, Purpose.EDGE, passphrase),
-        target / "edge.passphrase": passphrase + b"\n",
-    }
-    for path, data in private.items():
-        write_file(path, data, PRIVATE)
-    return [*files, *private]
 
 
 def _pem(store: KeyStore, purpose: Purpose, passphrase: bytes) -> bytes:

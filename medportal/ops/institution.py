@@ -115,9 +115,9 @@ def pki_home(settings: Settings, tenant: Tenant) -> Home:
         finally:
             database.dispose()
 
-    return Home(
-        tenant.id, tenant.names, tenant.hostnames, directory, settings.secrets(tenant.id), note
-    )
+    edge = Places(settings.home(tenant.id)).edge
+    secrets = settings.secrets(tenant.id)
+    return Home(tenant.id, tenant.names, tenant.hostnames, directory, secrets, note, edge)
 
 
 def migrate_database(tenant: Tenant) -> None:

@@ -25,7 +25,7 @@ from medportal.pki.partners import TrustStore
 from medportal.pki.passphrases import create_passphrases, passphrase_path, read_passphrase
 from medportal.pki.profiles import Group, Purpose
 from medportal.pki.requests import Request, grouped, read_request
-from medportal.pki.standing import is_ca_here, partner_standings, standings
+from medportal.pki.standing import edge_standings, is_ca_here, partner_standings, standings
 from medportal.pki.verify import institution_of, key_id
 
 REASONS = {
@@ -52,7 +52,8 @@ def _nothing(_what: str, _details: Mapping[str, str]) -> None:
 class Home:
     """One institution as the commands need it.
 
-    ``note`` writes an audit event: ``issued`` or ``revoked``, and its details.
+    ``note`` writes an audit event: ``issued`` or ``revoked``, and its details. ``edge`` is the key
+    directory of the authority between edge and portal.
     """
 
     institution: str
@@ -61,6 +62,7 @@ class Home:
     directory: Path
     secrets: Path
     note: Callable[[str, Mapping[str, str]], None] = field(default=_nothing, repr=False)
+    edge: Path | None = None
 
     def passphrase(self, group: str) -> bytes:
         """Return a group's passphrase. Raises ``KeyFileMissing`` naming the file."""
@@ -249,7 +251,10 @@ def _add_own(group: click.Group, home_of: HomeOf) -> None:
                 "state": str(each.state) + (" (requested)" if each.has_request else ""),
                 "fingerprint": each.fingerprint,
             }
-            for each in standings(home.directory, now)
+            for each in [
+                *standings(home.directory, now),
+                *(edge_standings(home.edge, now) if home.edge is not None else []),
+            ]
         ]
         rows += [
             {

@@ -1,7 +1,7 @@
 """What there is of certificates in a key directory, and how each stands: for lists and warnings."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -12,10 +12,17 @@ from medportal.pki.certificates import crl_number
 from medportal.pki.expiry import State, days_left, state_of
 from medportal.pki.layout import Layout, load_profiles
 from medportal.pki.partners import Partner, TrustStore
+from medportal.pki.profiles import Purpose
 from medportal.pki.requests import grouped
 from medportal.pki.verify import key_id
 
 AUTHORITY, FORMER, LIST = "authority", "former-authority", "revocation-list"
+#: Between edge and portal: their own authority, its list, the portal's key and the edge's.
+EDGE_AUTHORITY, EDGE_LIST = "edge-authority", "edge-list"
+EDGE_KEYS = {Purpose.WEB: "portal-for-edge", Purpose.EDGE: "edge"}
+#: Nobody renews this authority by itself: files are carried to the edge by hand.
+RENEW_EDGE_AUTHORITY = timedelta(days=180)
+RENEW_EDGE_LIST = timedelta(days=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,40 @@ def standings(directory: Path, now: datetime) -> list[Standing]:
             )
         )
     return rows
+
+
+def edge_standings(directory: Path, now: datetime) -> list[Standing]:
+    """Return what there is between edge and portal in a key directory; nothing without an edge.
+
+    The list lasts as long as the keys, and ends when it says so: only the two look at it.
+    """
+    if not Layout(directory).ca_certificate.exists():
+        return []
+    ca, crl = read_ca(directory), read_crl(directory)
+    end, ends = ca.not_valid_after_utc, crl.next_update_utc or crl.last_update_utc
+    rows = [
+        _of_ca(EDGE_AUTHORITY, ca, end, state_of(end, end - RENEW_EDGE_AUTHORITY, now), now),
+        Standing(
+            EDGE_LIST,
+            str(crl_number(crl)),
+            ends,
+            days_left(ends, now),
+            state_of(ends, ends - RENEW_EDGE_LIST, now),
+            "",
+        ),
+    ]
+    return rows + [
+        Standing(
+            EDGE_KEYS[info.purpose],
+            f"{info.serial:040x}",
+            info.not_after,
+            days_left(info.not_after, now),
+            state_of(info.not_after, info.renew_at, now),
+            grouped(info.key_id),
+        )
+        for info in inventory(directory)
+        if info.purpose in EDGE_KEYS
+    ]
 
 
 def is_ca_here(directory: Path) -> bool:

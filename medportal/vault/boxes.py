@@ -33,7 +33,7 @@ def create_box_keys(
     Raises ``KeyFileError`` if either exists.
     """
     private = BoxPrivateKey.generate()
-    secret = protect(_purpose(name), private.to_bytes(), passphrase, cost)
+    secret = protect(purpose_of(name), private.to_bytes(), passphrase, cost)
     keyfiles.write_new(directory / f"{name}.key", secret)
     keyfiles.write_new(directory / f"{name}.pub", private.public.raw, keyfiles.PUBLIC_MODE)
     return private.public
@@ -54,10 +54,11 @@ def load_private(
     path = directory / f"{stem or name}.key"
     with keyfiles.naming(path):
         data = keyfiles.read_private(path)
-        return BoxPrivateKey.from_bytes(unprotect(_purpose(name), data, passphrase))
+        return BoxPrivateKey.from_bytes(unprotect(purpose_of(name), data, passphrase))
 
 
-def _purpose(name: str) -> str:
+def purpose_of(name: str) -> str:
+    """Return what a box's private half is protected for. Raises ``KeyFileError`` for no name."""
     if not (name.isascii() and name.isalpha() and name.islower()):
         raise KeyFileError("the name of a box is one lower-case word")
     return f"box {name} {SUITE_NAME}"
@@ -247,7 +248,7 @@ def renew(
     if not kept.exists():
         os.link(path, kept)
         keyfiles.sync_directory(directory)
-    keyfiles.replace(path, protect(_purpose(name), fresh.to_bytes(), passphrase, cost))
+    keyfiles.replace(path, protect(purpose_of(name), fresh.to_bytes(), passphrase, cost))
     keyfiles.put(directory / f"{name}.pub", fresh.public.raw, keyfiles.PUBLIC_MODE)
     note = f"{key_id(fresh.public).hex()} {run}\n"
     keyfiles.put(directory / f"{name}.run", note.encode())

@@ -18,7 +18,7 @@ from medportal.vault.keyring import TenantKeyring
 from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
 
 FILE_NAME = "tenant.keystore"
-_PURPOSE = "tenant keystore"
+PURPOSE = "tenant keystore"
 #: How long a process still opens with versions that the file has forgotten: whoever read a row
 #: before it was wrapped again finishes in peace.
 KEEP_SECONDS = 600.0
@@ -29,7 +29,7 @@ def create(
 ) -> TenantKeyring:
     """Make a keystore with one random key, mode 0600; raises ``KeyFileError`` if it exists."""
     keyring = TenantKeyring.generate(now)
-    keyfiles.write_new(path, protect(_PURPOSE, _to_bytes(keyring), passphrase, cost))
+    keyfiles.write_new(path, protect(PURPOSE, _to_bytes(keyring), passphrase, cost))
     return keyring
 
 
@@ -40,12 +40,12 @@ def load(path: Path, passphrase: bytes) -> TenantKeyring:
     missing, malformed or readable by others.
     """
     with naming(path):
-        return _from_bytes(unprotect(_PURPOSE, keyfiles.read_private(path), passphrase))
+        return _from_bytes(unprotect(PURPOSE, keyfiles.read_private(path), passphrase))
 
 
 def save(path: Path, keyring: TenantKeyring, passphrase: bytes, cost: Cost = DEFAULT_COST) -> None:
     """Replace the contents of an existing keystore in one step (rotation, new passphrase)."""
-    keyfiles.replace(path, protect(_PURPOSE, _to_bytes(keyring), passphrase, cost))
+    keyfiles.replace(path, protect(PURPOSE, _to_bytes(keyring), passphrase, cost))
 
 
 class KeyringFile:

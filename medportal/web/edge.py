@@ -28,6 +28,17 @@ def _of_request(request: Request, edges: frozenset[str]) -> str:
     return client_address(peer, request.headers.get("X-Forwarded-For"), edges)
 
 
+def is_edge_itself(request: Request) -> bool:
+    """Tell whether a trusted edge asks for itself and not for a browser behind it.
+
+    An edge sets ``X-Forwarded-For`` in whatever it passes on, and no browser can take it away.
+    """
+    named = request.registry.settings.get(SETTING, "").split()
+    edges = frozenset(canonical(address) for address in named) - {""}
+    peer = canonical(request.environ.get("REMOTE_ADDR", ""))
+    return peer in edges and "X-Forwarded-For" not in request.headers
+
+
 def client_address(peer: str, forwarded: str | None, edges: Collection[str]) -> str:
     """Return the address of who asks; empty if the edge did not say it in its one way.
 

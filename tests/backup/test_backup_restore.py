@@ -308,7 +308,7 @@ def test_another_institutions_backup_is_refused(site: Site) -> None:
 
 def test_checking_tells_what_is_in_the_files(site: Site) -> None:
     made = site.create()
-    data, keys = check([made.data, made.keys], site.opener())
+    data, keys = check([made.data, made.keys], site.opener(), utcnow())
     assert (data.label.part, keys.label.part) == ("data", "keys")
     assert data.counts == made.counts
     assert keys.counts.rows == 1

@@ -263,3 +263,19 @@ def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
     (gone,) = commands.rows(*words, "--finish")
     assert {box: gone[box] for box in older} == older
     assert gone["given_up"] == 0
+
+
+def test_a_passphrase_is_changed_and_the_log_tells(commands: Commands, tmp_path: Path) -> None:
+    new = tmp_path / "new.passphrase"
+    new.write_text("0123456789abcdefghijklmnopqrstuvwxyz\n")
+    new.chmod(0o600)
+    words = ("keys", "passphrase", HOSPITAL, "pair", "--new-passphrase-file", new)
+    result = commands.run(*words)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["changed"] == 1
+    assert "make a backup" in result.stderr
+    assert "0123456789" not in result.stdout + result.stderr
+    assert commands.passphrase("pair").read_text() == new.read_text()
+    told = [e for e in commands.portal.events(HOSPITAL) if e[0] == "keys-rotated"]
+    assert len(told) >= 2
+    assert "already" in commands.refusal(*words)

@@ -16,12 +16,16 @@ from medportal.audit.append import append
 from medportal.audit.events import Action, Event
 from medportal.audit.models import AuditEvent
 from medportal.audit.verifier import verify_session
+from medportal.backup.making import Places
 from medportal.config import make_app
 from medportal.core.clock import utcnow
 from medportal.core.ids import new_id
 from medportal.delivery.models import Outbox
 from medportal.jobs import Jobs
+from medportal.models import Base
+from medportal.ops import backup
 from medportal.ops.grants import (
+    VERSION,
     NoSuchRole,
     NotPostgres,
     ProcessRole,
@@ -306,3 +310,38 @@ def test_a_file_has_no_roles(tmp_path: Any) -> None:
     with engine.connect() as connection, pytest.raises(NotPostgres):
         apply(connection, ProcessRole.PORTAL, "x")
     engine.dispose()
+
+
+def test_backups_read_everything_and_change_nothing(guarded: Guarded, entered: str) -> None:
+    rights = rights_of(ProcessRole.BACKUP)
+    assert set(rights) == {*Base.metadata.tables, VERSION}
+    changing = {table for table, given in rights.items() if set(given) != {"SELECT"}}
+    assert changing == {"audit_event"}
+    with guarded.connection("hospital", ProcessRole.BACKUP) as connection:
+        for table in sorted(rights):
+            connection.exec_driver_sql(f'SELECT count(*) FROM "{table}"')
+        for table in sorted(set(rights) - changing):
+            with pytest.raises(ProgrammingError), connection.begin_nested():
+                connection.exec_driver_sql(f'DELETE FROM "{table}"')
+
+
+def test_a_backup_is_made_in_its_role(guarded: Guarded, entered: str, tmp_path: Any) -> None:
+    made = guarded.acting(ProcessRole.BACKUP)
+    hospital = made.settings.tenant("hospital")
+    passphrase = tmp_path / "backup.passphrase"
+    passphrase.write_text("a passphrase that is kept in a safe\n")
+    passphrase.chmod(0o600)
+    backup.create_backup_key(made.settings, hospital, tmp_path / "away", passphrase)
+    done = backup.create(
+        made.settings,
+        hospital,
+        made.registry.database("hospital"),
+        Places(tmp_path / "data", tmp_path / "keys"),
+        utcnow(),
+        lambda counts: None,
+    )
+    opens = backup.opener(tmp_path / "away", passphrase)
+    checked = backup.check([done.data, done.keys], opens, utcnow())
+    assert done.damaged == 0 and checked[0].counts.rows > 0
+    made.registry.dispose()
+    made.app.registry["tenants"].dispose()

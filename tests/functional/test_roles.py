@@ -204,6 +204,8 @@ PUBLIC = {
     "privacy",
     "accessibility",
     "authority-file",
+    # Answers the edge alone: tests/functional/test_edge_keys.py.
+    "edge-keys",
 }
 CASES = [
     (tenant, role, pages, row)

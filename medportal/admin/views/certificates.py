@@ -19,10 +19,14 @@ from medportal.pki.profiles import Purpose
 from medportal.pki.published import FILES_SECONDS, published
 from medportal.pki.standing import (
     AUTHORITY,
+    EDGE_AUTHORITY,
+    EDGE_KEYS,
+    EDGE_LIST,
     FORMER,
     LIST,
     PartnerStanding,
     Standing,
+    edge_standings,
     is_ca_here,
     partner_standings,
     standings,
@@ -36,7 +40,10 @@ WHAT_WORDS = {
     FORMER: _("Former authority"),
     LIST: _("List of withdrawn certificates"),
     Purpose.WEB: _("The portal, for browsers"),
-    Purpose.EDGE: _("From the edge to the portal"),
+    EDGE_KEYS[Purpose.EDGE]: _("From the edge to the portal"),
+    EDGE_KEYS[Purpose.WEB]: _("The portal, for the edge"),
+    EDGE_AUTHORITY: _("Authority between the edge and the portal"),
+    EDGE_LIST: _("List of withdrawn certificates between the edge and the portal"),
     Purpose.CHANNEL: _("Connections with partners"),
     Purpose.EXCHANGE: _("Exchange with partners"),
     Purpose.RECORD: _("Signatures of records"),
@@ -63,7 +70,8 @@ def certificates(request: Request) -> dict[str, Any]:
     """Show how every certificate stands, and the authorities of partners."""
     request.audit(Action.CERTIFICATES_VIEWED)
     directory = request.keys.places.pki
-    found = standings(directory, request.now)
+    between = edge_standings(request.keys.places.edge, request.now)
+    found = [*standings(directory, request.now), *between]
     return {
         "lines": [_line(each) for each in found],
         "partners": [_partner(request, each) for each in partner_standings(directory, request.now)],
