@@ -92,7 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the longest files first, and leave out what another case shows.
 
     Every test of pages runs on both engines, but its further cases on SQLite alone: what the
-    engine changes does not depend on the case, another hostile input, another role.
+    engine changes does not depend on the case, another hostile input, another role. So it
+    is with what is marked as a simulation: thousands of the same few statements.
     ``MEDPORTAL_EVERY_CASE=1`` runs them all.
     """
     # Stable: the order within a file stays, and that of the files that are not named.
@@ -105,7 +106,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         callspec = getattr(item, "callspec", None)
         params = callspec.params if callspec else {}
         test = (item.path, getattr(item, "originalname", item.name))
-        on_postgresql = params.get("portal") == "postgresql"
+        is_simulation = item.get_closest_marker("simulation") is not None
+        on_postgresql = params.get("engine" if is_simulation else "portal") == "postgresql"
         again = on_postgresql and len(params) > 1 and test in seen
         (left if again else kept).append(item)
         if on_postgresql:
