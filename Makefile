@@ -16,8 +16,9 @@ TO ?= remote
 SEEDS ?= 1
 RECORDS ?= 2000
 FAULTS_ARGS ?=
-# Two workers; the tests of a file stay together, so that they share what they set up.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Three workers on two cores, since the tests wait a good part of the time. The tests of a file
+# stay together, so that they share what they set up; the longest files come first.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults
 

@@ -25,6 +25,14 @@ from medportal.vault.mongo import close_clients
 HELPERS = ("functional", "transfer", "e2e", "firewall")
 sys.path += [str(Path(__file__).parent / folder) for folder in HELPERS]
 
+#: Where the processes of a run, workers and servers alike, find the templates that one of them
+#: has compiled: each template once a run, by its content. Chameleon reads the name when it is
+#: imported. The directory is this user's alone, so what runs as another user goes without.
+COMPILED = "CHAMELEON_CACHE"
+MADE_HERE = COMPILED not in os.environ
+if MADE_HERE:
+    os.environ[COMPILED] = tempfile.mkdtemp(prefix="medportal-compiled-")
+
 import mongo_server  # noqa: E402
 
 # A busy machine is no fault of the code: hypothesis shall not measure time.
@@ -33,13 +41,63 @@ settings.load_profile("medportal")
 
 NewDatabase = Callable[[str], str]
 
+#: The files that take longest, the longest first, so that no worker is left with one at the end.
+LONGEST = (
+    "e2e/test_pages",
+    "functional/test_no_admin_reads_alone",
+    "identity/test_throttle",
+    "functional/test_results",
+    "backup/test_backup_hostile",
+    "faults/test_fault_run",
+    "functional/test_neighbours",
+    "functional/test_corrections_travel",
+    "e2e/test_hostile_http",
+    "functional/test_second_factor",
+    "functional/test_key_changes",
+    "firewall/test_packets",
+    "backup/test_backup_restore",
+    "e2e/test_operations",
+    "e2e/test_accounts",
+    "cli/test_commands_keys",
+    "functional/test_held",
+    "functional/test_mongodb_portal",
+    "functional/test_partners",
+    "functional/test_roles",
+    "functional/test_no_clerk_reads_alone",
+    "audit/test_tampering",
+    "functional/test_passkeys",
+    "functional/test_rules",
+    "backup/test_backup_mongodb",
+    "transfer/test_crx_loopback",
+    "transfer/test_crx_kills",
+    "cli/test_tenant_add",
+    "e2e/test_access_by_mail",
+    "e2e/test_rules_and_glass",
+    "functional/test_versions",
+    "functional/test_reset",
+    "functional/test_people",
+    "functional/test_settings",
+    "e2e/test_main_job",
+    "web/test_web_catalogue",
+    "transfer/test_crx_wire",
+    "access/test_decisions",
+    "firewall/test_loading",
+    "backup/test_backup_erased",
+)
+_TESTS = Path(__file__).parent
+_TURNS = {_TESTS / f"{name}.py": turn for turn, name in enumerate(LONGEST)}
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run every test of pages on both engines, but its further cases on SQLite alone.
+    """Put the longest files first, and leave out what another case shows.
 
-    What the engine changes does not depend on the case: another hostile input, another role.
+    Every test of pages runs on both engines, but its further cases on SQLite alone: what the
+    engine changes does not depend on the case, another hostile input, another role. So it
+    is with what is marked as a simulation: thousands of the same few statements.
     ``MEDPORTAL_EVERY_CASE=1`` runs them all.
     """
+    # Stable: the order within a file stays, and that of the files that are not named.
+    items.sort(key=lambda item: _TURNS.get(item.path, len(_TURNS)))
     if os.environ.get("MEDPORTAL_EVERY_CASE"):
         return
     seen: set[tuple[Path, str]] = set()
@@ -48,13 +106,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         callspec = getattr(item, "callspec", None)
         params = callspec.params if callspec else {}
         test = (item.path, getattr(item, "originalname", item.name))
-        on_postgresql = params.get("portal") == "postgresql"
+        is_simulation = item.get_closest_marker("simulation") is not None
+        on_postgresql = params.get("engine" if is_simulation else "portal") == "postgresql"
         again = on_postgresql and len(params) > 1 and test in seen
         (left if again else kept).append(item)
         if on_postgresql:
             seen.add(test)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+
+
+def pytest_unconfigure() -> None:
+    """Take away what the run compiled, at its end, where it was begun."""
+    if MADE_HERE:
+        shutil.rmtree(os.environ.pop(COMPILED))
 
 
 def want(present: object, reason: str) -> None:
@@ -111,18 +176,23 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def key_material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the keys of both institutions once; each installation gets a copy."""
+    """Make the keys of both institutions once; each installation gets a copy.
+
+    Opening the files takes no effort: every start of a process, and many tests, open some.
+    """
     # Here, so that tests without an installation do not wait for these.
     from installation import ROOT, raw_settings
 
     from medportal.core.clock import utcnow
     from medportal.ops.institution import create_keys, trust_each_other
     from medportal.settings import parse_settings
+    from medportal.vault.passphrase import Cost
 
+    cheap = Cost(iterations=1, lanes=1, memory_kib=8)
     state = tmp_path_factory.mktemp("keys")
     settings = parse_settings(raw_settings(ROOT / "tenants", state))
     for tenant in settings.tenants.values():
-        create_keys(settings, tenant, utcnow())
+        create_keys(settings, tenant, utcnow(), cheap)
     trust_each_other(settings, utcnow())
     return state
 

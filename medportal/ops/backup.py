@@ -38,17 +38,20 @@ from medportal.tenancy.registry import Database
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore
 from medportal.vault.errors import VaultError
+from medportal.vault.passphrase import DEFAULT_COST, Cost
 from medportal.vault.service import sealed_version
 
 
-def create_backup_key(settings: Settings, tenant: Tenant, away: Path, passphrase: Path) -> None:
+def create_backup_key(
+    settings: Settings, tenant: Tenant, away: Path, passphrase: Path, cost: Cost = DEFAULT_COST
+) -> None:
     """Make a backup key: into ``away``, and its public half beside the institution's keys.
 
     Raises ``TargetNotEmpty``, or a ``PkiError`` for an unfit passphrase file.
     """
     home = settings.home(tenant.id)
     authority = read_file(Layout(TenantKeys(tenant, home).places.pki).ca_certificate)
-    make_key(home, away, authority, read_passphrase(passphrase))
+    make_key(home, away, authority, read_passphrase(passphrase), cost)
 
 
 def create(

@@ -23,13 +23,17 @@ from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import keystore as vault_keystore
 from medportal.vault.boxes import create_box_keys
+from medportal.vault.passphrase import DEFAULT_COST, Cost
 
 ACTOR = "process:command-line"
 
 
-def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
+def create_keys(
+    settings: Settings, tenant: Tenant, now: datetime, cost: Cost = DEFAULT_COST
+) -> list[str]:
     """Make every key of an institution that is missing; return what was made.
 
+    ``cost`` is what opening the files of the tenant key and of the boxes shall take.
     Raises ``ConfigurationError`` where keys are there and the passphrase that opens them is not.
     """
     places = Places(settings.home(tenant.id), settings.credentials)
@@ -52,11 +56,11 @@ def create_keys(settings: Settings, tenant: Tenant, now: datetime) -> list[str]:
     made.extend(str(purpose) for purpose in issued)
     create_share(places.pki, passphrases[Group.PAIR])
     if not places.keyring.exists():
-        vault_keystore.create(places.keyring, passphrases[Group.PORTAL], now=now)
+        vault_keystore.create(places.keyring, passphrases[Group.PORTAL], cost, now)
         made.append("tenant key")
     for name, group in BOXES.items():
         if not (places.vault / f"{name}.key").exists():
-            create_box_keys(places.vault, name, passphrases[group])
+            create_box_keys(places.vault, name, passphrases[group], cost)
             made.append(f"{name} keys")
     return made
 

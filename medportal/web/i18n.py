@@ -76,7 +76,7 @@ def load_translations(language: str) -> Translations:
     for domain in (DOMAIN, *BORROWED):
         own = po_file(language, domain)
         if own.is_file():
-            merged.add(Translations(_compiled(own.read_bytes(), language), domain))
+            merged.add(Translations(BytesIO(_compiled(own.read_bytes(), language)), domain))
     return merged
 
 
@@ -228,12 +228,12 @@ def _format(request: Request) -> str:
     return FORMATS.get(request.locale_name, "en_GB")
 
 
-def _compiled(source: bytes, language: str) -> BytesIO:
+@cache
+def _compiled(source: bytes, language: str) -> bytes:
     catalogue: Catalog = read_po(BytesIO(source), locale=language, abort_invalid=True)
     compiled = BytesIO()
     write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return compiled
+    return compiled.getvalue()
 
 
 def _first(message_id: object) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crx_institutions import CATALOGUE, clinical_record, subject
+from crx_institutions import CATALOGUE, CHEAP, clinical_record, subject
 from installation import ROOT, Installation, raw_settings, tenant_files
 from sqlalchemy import Engine, MetaData, select
 from sqlalchemy.orm import Session
@@ -63,7 +63,7 @@ class Site:
         self.passphrase.write_text("a passphrase that is kept in a safe\n")
         self.passphrase.chmod(0o600)
         hospital = self.settings.tenant("hospital")
-        backup.create_backup_key(self.settings, hospital, self.away, self.passphrase)
+        backup.create_backup_key(self.settings, hospital, self.away, self.passphrase, CHEAP)
         for _ in range(40):
             self.add_record()
         self.portal.signed_in("doctor")

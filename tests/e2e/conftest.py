@@ -67,22 +67,29 @@ def chromium(
 
 
 NewPage = Callable[..., Page]
+HEIGHT = 900
 
 
 @pytest.fixture
 def new_page(chromium: Browser) -> Iterator[NewPage]:
-    """Return a maker of pages, each in a browser profile of its own.
+    """Return a maker of pages, each in a browser profile of its own unless one is given.
 
     A test fails if a page logged an error of the content security policy or of a script.
     """
     contexts: list[BrowserContext] = []
+    pages: list[Page] = []
     problems: list[str] = []
 
-    def make(width: int = 1280, locale: str = "en-GB") -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, locale=locale)
+    def make(
+        width: int = 1280, locale: str = "en-GB", context: BrowserContext | None = None
+    ) -> Page:
+        if context is None:
+            context = chromium.new_context(locale=locale)
+            contexts.append(context)
         context.set_default_timeout(15_000)
-        contexts.append(context)
         page = context.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": HEIGHT})
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
@@ -93,6 +100,8 @@ def new_page(chromium: Browser) -> Iterator[NewPage]:
         return page
 
     yield make
+    for page in pages:
+        page.close()
     for context in contexts:
         context.close()
     assert not problems

@@ -36,6 +36,7 @@ from medportal.results import held
 from medportal.vault import keystore
 from medportal.vault.errors import KeysBusy, UnknownVersion, VaultError
 from medportal.vault.models import Document, PatientKey
+from medportal.vault.passphrase import Cost
 from medportal.vault.service import Vault
 
 HOSPITAL = "hospital"
@@ -166,6 +167,7 @@ def change(portal: Installation) -> Callable[..., Change]:
             **{
                 **{name: getattr(made, name) for name in Change.__dataclass_fields__},
                 "wait": lambda _seconds: None,
+                "cost": Cost(iterations=1, lanes=1, memory_kib=8),
                 **more,
             }
         )

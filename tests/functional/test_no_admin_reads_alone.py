@@ -286,6 +286,8 @@ class Search:
             ).all()
         for browser in list(self.browsers.values()):
             for approval, person in waiting:
+                if not self._waits(approval):
+                    continue
                 shown = browser.get(f"/approvals/{approval}", expect_errors=True)
                 if shown.status_int != 200 or "approve" not in shown.forms:
                     continue
@@ -294,6 +296,12 @@ class Search:
                 page = self._post(browser, f"/approvals/{approval}", "approve", **fields)
                 if person in self.targets:
                     self._see_code(self.targets[person], page)
+
+    def _waits(self, approval: str) -> bool:
+        """Tell whether it is undecided still; the page of what is decided offers nothing."""
+        with self.portal.session("hospital") as session:
+            found = session.get(Approval, approval)
+            return found is not None and found.state == ApprovalState.WAITING
 
     def _open(self) -> None:
         """Open every account for which there is what it takes."""

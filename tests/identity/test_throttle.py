@@ -260,6 +260,7 @@ def most_tries(hours, networks):
     return hours * (throttle.MANY + 1) + networks * each
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(("count", "hours"), [(1, 24), (5, 24), (12, 6)])
 def test_a_guesser_with_some_networks_gets_so_many_tries(session, count, hours):
     start = datetime(2024, 5, 6, tzinfo=UTC)

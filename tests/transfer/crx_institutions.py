@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from medportal.core.categories import Category
@@ -39,11 +41,14 @@ from medportal.tenancy.loader import load_tenants
 from medportal.tenancy.schema import migrate
 from medportal.tenancy.tenant import Tenant
 from medportal.vault import boxes
+from medportal.vault.passphrase import Cost
 
 TENANTS = Path(__file__).parents[2] / "tenants"
 SCHEME, NUMBER, NAME = "citizen-card", "17645234", "Amanda Júlio"
 BIRTH = date(1980, 2, 3)
 CATALOGUE = catalogue.load()
+#: Opening the key files takes no effort: every house opens some.
+CHEAP = Cost(iterations=1, lanes=1, memory_kib=8)
 
 
 @dataclass(frozen=True)
@@ -194,12 +199,26 @@ def found(
     authority.issue_missing(home / "pki", dns_names=names, passphrases=passphrases, now=now)
     create_share(home / "pki", passphrases["pair"])
     (home / "vault").mkdir()
-    boxes.create_box_keys(home / "vault", "outbox", passphrases["outbox"])
-    boxes.create_box_keys(home / "vault", "inbox", passphrases["jobs"])
-    engine = make_engine(database or f"sqlite:///{home}/portal.sqlite")
+    boxes.create_box_keys(home / "vault", "outbox", passphrases["outbox"], CHEAP)
+    boxes.create_box_keys(home / "vault", "inbox", passphrases["jobs"], CHEAP)
     if not database:
-        migrate(engine)
+        (home / "portal.sqlite").write_bytes(_migrated())
+    engine = make_engine(database or f"sqlite:///{home}/portal.sqlite")
     return House(tenant, home, TenantKeys(tenant, home), engine)
+
+
+@cache
+def _migrated() -> bytes:
+    """Return the one file of an empty database that the migrations made."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "portal.sqlite"
+        engine = make_engine(f"sqlite:///{path}")
+        migrate(engine)
+        with engine.connect() as connection:
+            connection.execute(text("ROLLBACK"))
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+        return path.read_bytes()
 
 
 def enrol(hospital: House, laboratory: House, port: int = 4000) -> None:
