@@ -4,9 +4,8 @@ What a partner states of its log is verified before it is kept.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from threading import Lock
 from typing import Any
 
 import structlog
@@ -41,14 +40,10 @@ class HeadStore:
     def __init__(self, engine: Engine, keys: TenantKeys) -> None:
         """Use a tenant's engine and the keys of this process."""
         self._engine, self._keys = engine, keys
-        # SQLite has one writer at a time and lets others look again after growing sleeps: between
-        # the threads of one process, a turn is had sooner by waiting for it here.
-        is_alone = engine.dialect.name == "sqlite"
-        self._turn: AbstractContextManager[object] = Lock() if is_alone else nullcontext()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        with self._turn, Session(self._engine) as session, session.begin():
+        with Session(self._engine) as session, session.begin():
             yield session
 
     @contextmanager
