@@ -273,7 +273,7 @@ def test_it_finds_a_traceback_in_a_log(houses, clerk, tmp_path):
 def test_it_finds_what_is_no_event_in_a_log_of_the_product(houses, clerk, tmp_path):
     for name in ("jobs", "postgresql-x"):
         (tmp_path / f"{name}.log").write_text("socket.send() raised exception.\n")
-    assert verdict.check(houses, clerk) == ["jobs.log holds a line that is no JSON"]
+    assert verdict.check(houses, clerk) == ["jobs.log holds a line of another form"]
 
 
 @pytest.mark.parametrize(
