@@ -3,6 +3,7 @@
 ``MEDPORTAL_REQUIRE_ALL=1`` turns every skip for want of something into a failure.
 """
 
+import gc
 import os
 import secrets
 import shutil
@@ -114,6 +115,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             seen.add(test)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """Tell the collector that what was imported and collected stays: it need not look again."""
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
