@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from medportal.core.categories import Category
 from medportal.records import fhir_write as terms
@@ -31,11 +31,12 @@ MALFORMED = (
     ArithmeticError,
     RecursionError,
 )
+# Digits stay text until they are a decimal; floats would round what was signed.
+_JSON = json.JSONDecoder(parse_float=str, parse_int=str)
 USUAL = frozenset({Interpretation.NORMAL, Interpretation.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One value as it was signed: a number with its range, or a code.
 
     ``part`` is the LOINC code of a component, of a blood pressure; ``name`` the English name
@@ -101,8 +102,7 @@ def glance(content: bytes) -> Glance:
     What is no record raises one of ``MALFORMED``. Nothing shows here that ``content`` is the one
     encoding of a record: the caller knows whose bytes these are.
     """
-    # Digits stay text until they are a decimal; floats would round what was signed.
-    bundle = json.loads(content, parse_float=str, parse_int=str)
+    bundle = _JSON.decode(content.decode())
     resources = [entry["resource"] for entry in bundle["entry"]]
     report, author = resources[0], resources[2]
     condition = next((one for one in resources[4:5] if one["resourceType"] == "Condition"), None)
