@@ -8,7 +8,7 @@ to stand.
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -127,35 +127,36 @@ def glance(content: bytes) -> Glance:
     )
 
 
-def _values(observation: Mapping[str, Any]) -> Iterator[Seen]:
+def _values(observation: Mapping[str, Any]) -> list[Seen]:
     code, category = _coded(observation["code"]), _coded(observation["category"][0])
-    if "component" not in observation:
-        yield _seen(observation, code, None, category)
-    for part in observation.get("component", ()):
-        yield _seen(part, code, _coded(part["code"]), category)
+    parts = observation.get("component")
+    if parts is None:
+        return [_seen(observation, code, None, category)]
+    return [_seen(part, code, _coded(part["code"]), category) for part in parts]
 
 
 def _seen(node: Mapping[str, Any], code: str, part: str | None, category: str) -> Seen:
-    quantity = node.get("valueQuantity", {})
-    limits = node.get("referenceRange", [{}])[0]
+    quantity = node.get("valueQuantity")
+    limits = node["referenceRange"][0] if "referenceRange" in node else {}
     meaning = node.get("interpretation")
+    number, unit, unit_text = None, "", ""
+    if quantity:
+        number, unit = Decimal(quantity["value"]), quantity.get("code", "")
+        unit_text = quantity.get("unit", "")
+    # By position: a page has some sixty of them.
     return Seen(
-        code=code,
-        part=part,
-        name=node["code"]["text"],
-        category=category,
-        number=Decimal(quantity["value"]) if quantity else None,
-        coded=_coded(node["valueCodeableConcept"]) if "valueCodeableConcept" in node else "",
-        unit=quantity.get("code", ""),
-        unit_text=quantity.get("unit", ""),
-        low=_limit(limits, "low"),
-        high=_limit(limits, "high"),
-        meaning=Interpretation.UNKNOWN if meaning is None else _MEANINGS[_coded(meaning[0])],
+        code,
+        part,
+        node["code"]["text"],
+        category,
+        number,
+        _coded(node["valueCodeableConcept"]) if "valueCodeableConcept" in node else "",
+        unit,
+        unit_text,
+        Decimal(limits["low"]["value"]) if "low" in limits else None,
+        Decimal(limits["high"]["value"]) if "high" in limits else None,
+        Interpretation.UNKNOWN if meaning is None else _MEANINGS[_coded(meaning[0])],
     )
-
-
-def _limit(limits: Mapping[str, Any], name: str) -> Decimal | None:
-    return Decimal(limits[name]["value"]) if name in limits else None
 
 
 def _coded(concept: Mapping[str, Any]) -> str:

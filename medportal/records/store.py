@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from medportal.access.question import RecordFacts
+from medportal.db.reading import rows_of
 from medportal.records.content import ClinicalRecord, RecordStatus
 from medportal.records.models import Record, RecordVersion
 from medportal.records.succession import Held
@@ -337,7 +338,7 @@ def _entries(
     session: Session, query: Select[*tuple[Any, ...]], asked: Mapping[str, Any] = NOTHING
 ) -> list[IndexEntry]:
     # By position, since this is how pages get their lists; the labels were compared at import.
-    return [IndexEntry._make(row) for row in session.execute(query, asked)]
+    return [IndexEntry._make(row) for row in rows_of(session, query, asked)]
 
 
 def _require_its_columns() -> None:
