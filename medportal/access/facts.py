@@ -1,13 +1,29 @@
 """Load the facts of a decision: identifiers, dates and categories, never content."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import Session
 
 from medportal.access.models import (
     BrokenGlass,
@@ -28,11 +44,10 @@ from medportal.access.question import (
 from medportal.access.rules import Effect, Rule, What, Whom
 from medportal.core.identity import Identity
 from medportal.core.permissions import Permission, Reach
+from medportal.db import Id, UTCDateTime
+from medportal.db.reading import rows_of, table
 from medportal.patients.models import Patient
 from medportal.tenancy.tenant import Tenant
-
-#: The values of a statement's parameters: ``ids``, ``asker``, ``now``.
-Asked = Mapping[str, Any]
 
 
 def held_permissions(
@@ -64,15 +79,18 @@ def asker_facts(tenant: Tenant, identity: Identity | None) -> AccessFacts:
 
 def departments_of(session: Session, person_id: str, now: datetime) -> frozenset[str]:
     """Return the wards to whose teams somebody belongs now."""
-    return frozenset(session.scalars(_departments(), {"person": person_id, "now": now}))
+    return frozenset(
+        ward for (ward,) in rows_of(session, _departments(), {"person": person_id, "now": now})
+    )
 
 
 @cache
 def _departments() -> Select[str]:
-    return select(WardTeamMember.ward).where(
-        WardTeamMember.staff_id == bindparam("person"),
-        WardTeamMember.since <= bindparam("now"),
-        _not_over(WardTeamMember.until),
+    c = table(WardTeamMember).c
+    return select(c.ward).where(
+        c.staff_id == bindparam("person"),
+        c.since <= bindparam("now", type_=UTCDateTime),
+        _not_over(c.until),
     )
 
 
@@ -94,180 +112,230 @@ def patients_facts(
     now: datetime,
     departments: frozenset[str] = frozenset(),
 ) -> dict[str, PatientFacts]:
-    """Return the facts about each of several patients, with as many queries as about one.
+    """Return the facts about each of several patients, with one query, as about one.
 
-    The same queries run whether a patient exists or not, and they return only what is about
+    The same query runs whether a patient exists or not, and it returns only what is about
     the asker and not over: a stranger waits no longer for a patient with many rules than for
     one who is not there. Whether what they return is in force is for the decision to say.
     """
     asker = identity.person_id if identity else ""
     ids = sorted(set(patient_ids))
     alone = len(ids) == 1
-    asked = {"ids": ids[0] if alone else ids, "asker": asker, "now": now}
-    there = set(session.scalars(_there(alone), asked))
-    assignments = _assignments(session, alone, asked, departments)
-    represents = _representations(session, alone, asked)
-    rules = _rules_about(session, alone, asked, identity, departments)
-    glass = _glass(session, alone, asked)
+    asked = {
+        "ids": ids[0] if alone else ids,
+        "asker": asker,
+        "now": now,
+        "institution": identity.tenant_id if identity else "",
+        "wards": sorted(departments),
+        # Also the roles that are withheld: who proves less is not past a block.
+        "roles": sorted(identity.all_roles) if identity else [],
+    }
+    found: dict[str, _Found] = {patient_id: _Found() for patient_id in ids}
+    for row in rows_of(session, _facts(alone), asked):
+        _READ[row.fact](found[row.patient_id], row)
     return {
         patient_id: PatientFacts(
             id=patient_id,
-            exists=patient_id in there,
+            exists=one.exists,
             is_self=asker == patient_id,
-            assignments=tuple(assignments[patient_id]),
-            represents=tuple(represents[patient_id]),
-            rules=tuple(rules[patient_id]),
-            glass=tuple(glass[patient_id]),
+            assignments=tuple(one.assignments),
+            represents=tuple(one.represents),
+            rules=tuple(one.rules),
+            glass=tuple(one.glass),
         )
-        for patient_id in ids
+        for patient_id, one in found.items()
     }
 
 
-# The statements are built once: putting one together costs more than SQLite takes to answer it.
+@dataclass(slots=True)
+class _Found:
+    """What was found of one patient so far."""
+
+    exists: bool = False
+    assignments: list[AssignmentFacts] = field(default_factory=list)
+    represents: list[Term] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    glass: list[GlassFacts] = field(default_factory=list)
+
+
+def _read_patient(found: _Found, row: Any) -> None:
+    found.exists = True
+
+
+def _read_care(found: _Found, row: Any) -> None:
+    found.assignments.append(
+        AssignmentFacts(
+            treating=row.kind == CareKind.TREATING,
+            since=row.since,
+            until=row.until,
+            id=row.id,
+            opens_sensitive=row.flag,
+            team=row.name or "",
+        )
+    )
+
+
+def _read_standing(found: _Found, row: Any) -> None:
+    found.represents.append(Term(row.since, row.until))
+
+
+def _read_rule(found: _Found, row: Any) -> None:
+    found.rules.append(
+        Rule(
+            id=row.id,
+            effect=Effect(row.kind),
+            whom=Whom(row.whom),
+            whom_id=row.name,
+            what=What(row.what),
+            what_id=row.what_id,
+            since=row.since,
+            until=row.until,
+        )
+    )
+
+
+def _read_glass(found: _Found, row: Any) -> None:
+    found.glass.append(GlassFacts(row.id, row.since, row.until, row.flag))
+
+
+_READ: Mapping[str, Callable[[_Found, Any], None]] = {
+    "patient": _read_patient,
+    "care": _read_care,
+    "standing": _read_standing,
+    "rule": _read_rule,
+    "glass": _read_glass,
+}
+
+
+# Statements are built once: putting one together costs more than SQLite takes to answer it.
 
 
 @cache
-def _there(alone: bool) -> Select[str]:
-    return select(Patient.person_id).where(_among(Patient.person_id, alone))
+def _facts(alone: bool) -> CompoundSelect[*tuple[Any, ...]]:
+    """Return the one statement for everything: a question each would take longer to ask."""
+    return union_all(_care(alone), _patient(alone), _standing(alone), _rule(alone), _glass(alone))
 
 
-def _among(column: InstrumentedAttribute[str], alone: bool) -> ColumnElement[bool]:
+def _columns(fact: str, patient_id: Any, **given: Any) -> list[Any]:
+    """Return the columns that every part of the statement has, with those that one of them fills.
+
+    Those that it does not fill have their type said: PostgreSQL infers it from no other part.
+    """
+    return [
+        literal(fact).label("fact"),
+        patient_id.label("patient_id"),
+        *(given.get(name, cast(null(), kind)).label(name) for name, kind in _COLUMNS.items()),
+    ]
+
+
+_COLUMNS: Mapping[str, Any] = {
+    "id": Id(),
+    "kind": String(),
+    "whom": String(),
+    "name": String(),
+    "what": String(),
+    "what_id": String(),
+    "flag": Boolean(),
+    "since": UTCDateTime(),
+    "until": UTCDateTime(),
+}
+
+
+def _among(column: Column[Any], alone: bool) -> ColumnElement[bool]:
     # One id is asked for as one: a list is put together anew each time, which costs as much again.
     return column == bindparam("ids") if alone else column.in_(bindparam("ids", expanding=True))
 
 
-def _not_over(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
-    return or_(until.is_(None), until > bindparam("now"))
+def _not_over(until: Any) -> ColumnElement[bool]:
+    return or_(until.is_(None), until > bindparam("now", type_=UTCDateTime))
 
 
-def _assignments(
-    session: Session, alone: bool, asked: Asked, departments: frozenset[str]
-) -> Mapping[str, list[AssignmentFacts]]:
-    rows = session.execute(_assigned(alone), {**asked, "wards": sorted(departments)})
-    found: defaultdict[str, list[AssignmentFacts]] = defaultdict(list)
-    for a in rows:
-        found[a.patient_id].append(
-            AssignmentFacts(
-                treating=a.kind == CareKind.TREATING,
-                since=a.since,
-                until=a.until,
-                id=a.id,
-                opens_sensitive=a.opens_sensitive,
-                team=a.ward or "",
-            )
-        )
-    return found
+def _any_of(column: Column[Any], name: str) -> ColumnElement[bool]:
+    return column.in_(bindparam(name, expanding=True))
 
 
-@cache
-def _assigned(alone: bool) -> Select[*tuple[Any, ...]]:
-    staff = CareAssignment.staff_id == bindparam("asker")
-    return select(
-        CareAssignment.patient_id,
-        CareAssignment.id,
-        CareAssignment.kind,
-        CareAssignment.ward,
-        CareAssignment.opens_sensitive,
-        CareAssignment.since,
-        CareAssignment.until,
-    ).where(
-        _among(CareAssignment.patient_id, alone),
-        or_(staff, CareAssignment.ward.in_(bindparam("wards", expanding=True))),
-        _not_over(CareAssignment.until),
+def _patient(alone: bool) -> Select[*tuple[Any, ...]]:
+    c = table(Patient).c
+    return select(*_columns("patient", c.person_id)).where(_among(c.person_id, alone))
+
+
+def _care(alone: bool) -> Select[*tuple[Any, ...]]:
+    c = table(CareAssignment).c
+    filled = _columns(
+        "care",
+        c.patient_id,
+        id=c.id,
+        kind=c.kind,
+        name=c.ward,
+        flag=c.opens_sensitive,
+        since=c.since,
+        until=c.until,
+    )
+    return select(*filled).where(
+        _among(c.patient_id, alone),
+        or_(c.staff_id == bindparam("asker"), _any_of(c.ward, "wards")),
+        _not_over(c.until),
     )
 
 
-def _representations(session: Session, alone: bool, asked: Asked) -> Mapping[str, list[Term]]:
-    found: defaultdict[str, list[Term]] = defaultdict(list)
-    for row in session.execute(_represented(alone), asked):
-        found[row.patient_id].append(Term(row.since, row.until))
-    return found
-
-
-@cache
-def _represented(alone: bool) -> Select[*tuple[Any, ...]]:
-    return select(Representative.patient_id, Representative.since, Representative.until).where(
-        _among(Representative.patient_id, alone),
-        Representative.person_id == bindparam("asker"),
+def _standing(alone: bool) -> Select[*tuple[Any, ...]]:
+    c = table(Representative).c
+    return select(*_columns("standing", c.patient_id, since=c.since, until=c.until)).where(
+        _among(c.patient_id, alone),
+        c.person_id == bindparam("asker"),
         # What was named, and not agreed to by a second person, opens nothing.
-        Representative.approved_by.is_not(None),
-        _not_over(Representative.until),
+        c.approved_by.is_not(None),
+        _not_over(c.until),
     )
 
 
-def _rules_about(
-    session: Session,
-    alone: bool,
-    asked: Asked,
-    identity: Identity | None,
-    departments: frozenset[str],
-) -> Mapping[str, list[Rule]]:
+def _rule(alone: bool) -> Select[*tuple[Any, ...]]:
     """Return those of the patients' rules that can name the asker."""
-    named: dict[str, list[str]] = {
-        Whom.PERSON: [identity.person_id] if identity else [],
-        Whom.DEPARTMENT: sorted(departments),
-        # Also the roles that are withheld: who proves less is not past a block.
-        Whom.ROLE: sorted(identity.all_roles) if identity else [],
-        Whom.INSTITUTION: [identity.tenant_id] if identity else [],
+    c = table(PatientRule).c
+    named = {
+        Whom.PERSON: c.whom_id == bindparam("asker"),
+        Whom.DEPARTMENT: _any_of(c.whom_id, "wards"),
+        Whom.ROLE: _any_of(c.whom_id, "roles"),
+        Whom.INSTITUTION: c.whom_id == bindparam("institution"),
     }
-    found: defaultdict[str, list[Rule]] = defaultdict(list)
-    for patient_id, rule in _rules(session, _ruling(alone), {**asked, **named}):
-        found[patient_id].append(rule)
-    return found
-
-
-@cache
-def _ruling(alone: bool) -> Select[*tuple[Any, ...]]:
-    names = (
-        and_(
-            PatientRule.whom == whom,
-            PatientRule.whom_id.in_(bindparam(str(whom.value), expanding=True)),
-        )
-        for whom in Whom
+    filled = _columns(
+        "rule",
+        c.patient_id,
+        id=c.id,
+        kind=c.effect,
+        whom=c.whom,
+        name=c.whom_id,
+        what=c.what,
+        what_id=c.what_id,
+        since=c.since,
+        until=c.until,
     )
-    return _any_rule().where(
-        _among(PatientRule.patient_id, alone), or_(*names), _not_over(PatientRule.until)
+    return select(*filled).where(
+        c.ended_at.is_(None),
+        _among(c.patient_id, alone),
+        or_(*(and_(c.whom == whom.value, fits) for whom, fits in named.items())),
+        _not_over(c.until),
+    )
+
+
+def _glass(alone: bool) -> Select[*tuple[Any, ...]]:
+    c = table(BrokenGlass).c
+    filled = _columns(
+        "glass", c.patient_id, id=c.id, flag=c.sensitive, since=c.since, until=c.until
+    )
+    return select(*filled).where(
+        _among(c.patient_id, alone),
+        c.staff_id == bindparam("asker"),
+        c.until > bindparam("now", type_=UTCDateTime),
     )
 
 
 def rules_of(session: Session, patient_id: str) -> tuple[Rule, ...]:
     """Return all the patient's rules that were not ended, also those still to come."""
-    query = _any_rule().where(PatientRule.patient_id == patient_id)
-    return tuple(rule for _id, rule in _rules(session, query, {}))
-
-
-def _any_rule() -> Select[*tuple[Any, ...]]:
-    return select(
-        PatientRule.patient_id,
-        PatientRule.id,
-        PatientRule.effect,
-        PatientRule.whom,
-        PatientRule.whom_id,
-        PatientRule.what,
-        PatientRule.what_id,
-        PatientRule.since,
-        PatientRule.until,
-    ).where(PatientRule.ended_at.is_(None))
-
-
-def _rules(
-    session: Session, query: Select[*tuple[Any, ...]], asked: Asked
-) -> Iterator[tuple[str, Rule]]:
-    """Give (patient's id, rule) of the rules that were not ended."""
-    for r in session.execute(query, asked):
-        yield (
-            r.patient_id,
-            Rule(
-                id=r.id,
-                effect=Effect(r.effect),
-                whom=Whom(r.whom),
-                whom_id=r.whom_id,
-                what=What(r.what),
-                what_id=r.what_id,
-                since=r.since,
-                until=r.until,
-            ),
-        )
+    found = select(PatientRule).where(
+        PatientRule.patient_id == patient_id, PatientRule.ended_at.is_(None)
+    )
+    return tuple(map(rule_of, session.scalars(found)))
 
 
 def rule_of(row: PatientRule) -> Rule:
@@ -281,26 +349,4 @@ def rule_of(row: PatientRule) -> Rule:
         what_id=row.what_id,
         since=row.since,
         until=row.until,
-    )
-
-
-def _glass(session: Session, alone: bool, asked: Asked) -> Mapping[str, list[GlassFacts]]:
-    found: defaultdict[str, list[GlassFacts]] = defaultdict(list)
-    for g in session.execute(_broken(alone), asked):
-        found[g.patient_id].append(GlassFacts(g.id, g.since, g.until, g.sensitive))
-    return found
-
-
-@cache
-def _broken(alone: bool) -> Select[*tuple[Any, ...]]:
-    return select(
-        BrokenGlass.patient_id,
-        BrokenGlass.id,
-        BrokenGlass.since,
-        BrokenGlass.until,
-        BrokenGlass.sensitive,
-    ).where(
-        _among(BrokenGlass.patient_id, alone),
-        BrokenGlass.staff_id == bindparam("asker"),
-        BrokenGlass.until > bindparam("now"),
     )

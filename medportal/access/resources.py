@@ -139,14 +139,14 @@ class PatientContext(Root):
 
         Records that differ in nothing but their ids, which no rule names, have one answer.
         """
-        alike = record if record.id in self._relation.named else replace(record, id="")
-        key = (alike, tuple(only))
+        named = record.id if record.id in self._relation.named else ""
+        key = (named, record.exists, record.author_id, record.category, record.origin, *only)
         if key not in self._decided:
             self._decided[key] = decide_in(Situation(self._relation, record), only)
         return self._decided[key]
 
     @once
-    def _decided(self) -> dict[tuple[RecordFacts, tuple[Permission, ...]], Decision]:
+    def _decided(self) -> dict[tuple[object, ...], Decision]:
         return {}
 
     @property

@@ -9,13 +9,25 @@ from typing import Any
 from pyramid.request import Request
 from sqlalchemy.orm import Session
 
-from medportal.audit.append import append
+from medportal.audit.append import append_all
 from medportal.audit.events import MAX_TEXT, Action, Event, Outcome
 
 
 def includeme(config: Any) -> None:
-    """Register the request method."""
+    """Register the request method, and the events of a request that it keeps."""
     config.add_request_method(audit, "audit")
+    config.add_request_method(_events, "_audited", reify=True)
+
+
+def _events(request: Request) -> list[Event]:
+    """Return the events of a request, none yet; they are written in one statement at its end."""
+    events: list[Event] = []
+
+    def write(session: Session) -> None:
+        append_all(session, events)
+
+    request.tail.append(write)
+    return events
 
 
 def audit(
@@ -45,11 +57,7 @@ def audit(
         basis=basis,
         details=details,
     )
-
-    def write(session: Session) -> None:
-        append(session, event)
-
-    request.tail.append(write)
+    request._audited.append(event)
 
 
 def event_of(

@@ -28,9 +28,12 @@ BACKGROUND_ROUTES = frozenset({"record-delivery"})
 
 def includeme(config: Any) -> None:
     """Install the policy and the request attributes."""
-    config.set_security_policy(PortalSecurityPolicy())
+    policy = PortalSecurityPolicy()
+    config.set_security_policy(policy)
     for name, value in {
         "now": lambda request: utcnow(),
+        # Kept with the request: a page asks some dozens of times.
+        "identity": policy.identity,
         "found_session": _found_session,
         "login": lambda request: _at_stage(request, SessionStage.OPEN),
         "half_login": lambda request: _at_stage(request, SessionStage.SECOND_FACTOR),

@@ -18,7 +18,15 @@ from sqlalchemy.orm import Session
 
 from medportal.core.identity import Method
 from medportal.core.ids import new_id
-from medportal.identity.models import Account, AccountStatus, LoginSession, Person, SessionStage
+from medportal.db.reading import rows_of, table
+from medportal.identity.models import (
+    Account,
+    AccountStatus,
+    LoginSession,
+    Person,
+    RoleGrant,
+    SessionStage,
+)
 from medportal.identity.people import roles_of
 from medportal.tenancy.tenant import Tenant
 
@@ -173,18 +181,18 @@ def set_methods(session: Session, session_id: str, methods: frozenset[Method]) -
 
 def find_session(session: Session, tenant: Tenant, token: str, now: datetime) -> OpenSession | None:
     """Return the session of a token if it is in force and its account is active."""
-    row = session.execute(_in_force(), {"token_hash": _token_hash(token)}).one_or_none()
-    if row is None:
+    rows = rows_of(session, _in_force(), {"token_hash": _token_hash(token)})
+    if not rows:
         return None
-    login: LoginSession = row[0]
-    roles = roles_of(session, login.person_id)
+    login = rows[0]
+    roles = frozenset(row.role for row in rows if row.role is not None)
     if _is_over(login, roles, tenant, now):
         return None
     return OpenSession(
         id=login.id,
         person_id=login.person_id,
-        person_name=row.name,
-        language=row.language,
+        person_name=login.name,
+        language=login.language,
         roles=roles,
         created_at=login.created_at,
         last_used_at=login.last_used_at,
@@ -195,23 +203,40 @@ def find_session(session: Session, tenant: Tenant, token: str, now: datetime) ->
 
 
 @cache
-def _in_force() -> Select[LoginSession, str, str]:
+def _in_force() -> Select[*tuple[Any, ...]]:
+    """Return the session of a token with its person, once for each of the person's roles."""
+    login, account, person = (table(model) for model in (LoginSession, Account, Person))
+    role = table(RoleGrant)
     return (
-        select(LoginSession, Person.name, Person.language)
-        .join(Account, Account.person_id == LoginSession.person_id)
-        .join(Person, Person.id == LoginSession.person_id)
+        select(
+            login.c.id,
+            login.c.person_id,
+            login.c.created_at,
+            login.c.last_used_at,
+            login.c.stage,
+            login.c.methods,
+            login.c.confirmed_at,
+            person.c.name,
+            person.c.language,
+            role.c.role,
+        )
+        .join_from(login, account, account.c.person_id == login.c.person_id)
+        .join(person, person.c.id == login.c.person_id)
+        .outerjoin(role, role.c.person_id == login.c.person_id)
         .where(
-            LoginSession.token_hash == bindparam("token_hash"),
-            Account.status == AccountStatus.ACTIVE,
+            login.c.token_hash == bindparam("token_hash"),
+            account.c.status == AccountStatus.ACTIVE.value,
         )
     )
 
 
-def _is_over(login: LoginSession, roles: frozenset[str], tenant: Tenant, now: datetime) -> bool:
+def _is_over(login: Any, roles: frozenset[str], tenant: Tenant, now: datetime) -> bool:
+    """Tell whether a session, or the row of one, has had its time."""
+    created_at: datetime = login.created_at
     if login.stage == SessionStage.SECOND_FACTOR:
-        return login.created_at <= now - SECOND_STEP
-    policy = tenant.sessions_of(roles)
-    return login.created_at <= now - policy.absolute or login.last_used_at <= now - policy.idle
+        return created_at <= now - SECOND_STEP
+    policy, last_used_at = tenant.sessions_of(roles), login.last_used_at
+    return created_at <= now - policy.absolute or bool(last_used_at <= now - policy.idle)
 
 
 def sessions_of(

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 
+from medportal.db.reading import rows_of
 from medportal.identity.accounts import begin_anew, lock
 from medportal.identity.errors import NotTheSamePerson
 from medportal.identity.models import Person, PersonIdentifier
@@ -202,7 +203,7 @@ def build_partner_index(session: Session, build: Build, after: str, limit: int =
 
 def details(session: Session, patient_id: str, scheme: str) -> PatientDetails:
     """Return a patient's registration data; the caller has decided who may see what of it."""
-    row = session.execute(_details(), {"patient": patient_id, "scheme": scheme}).one()
+    (row,) = rows_of(session, _details(), {"patient": patient_id, "scheme": scheme})
     return PatientDetails(
         id=patient_id,
         name=row.name,
@@ -250,7 +251,9 @@ def _details() -> Select[*tuple[Any, ...]]:
 
 def destinations(session: Session, patient_id: str) -> tuple[str, ...]:
     """Return the partners named to receive a patient's results."""
-    return tuple(session.scalars(_destinations(), {"patient": patient_id}))
+    return tuple(
+        partner for (partner,) in rows_of(session, _destinations(), {"patient": patient_id})
+    )
 
 
 @cache

@@ -9,12 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from medportal.core import canonical
 from medportal.core.ids import new_id
+from medportal.db.reading import rows_of
 from medportal.identity.accounts import commitment
 from medportal.patients.errors import SupportRefused
 from medportal.patients.models import Patient, SupportNeeds
@@ -80,7 +82,7 @@ def current(session: Session, vault: Vault, patient_id: str) -> Noted:
 
 def current_of(session: Session, vault: Vault, patient_ids: Collection[str]) -> dict[str, Noted]:
     """Return the support needs that count now of several patients; nothing noted: not there."""
-    rows = session.scalars(_newest(), {"patients": sorted(patient_ids)}).all()
+    rows = rows_of(session, _newest(), {"patients": sorted(patient_ids)})
     return {row.patient_id: _noted(session, vault, row) for row in rows}
 
 
@@ -96,7 +98,7 @@ def _newest() -> Select[SupportNeeds]:
     return select(SupportNeeds).join(newest, same)
 
 
-def _noted(session: Session, vault: Vault, row: SupportNeeds) -> Noted:
+def _noted(session: Session, vault: Vault, row: Any) -> Noted:
     try:
         words = canonical.decode(
             vault.open_note(session, row.patient_id, PURPOSE, row.id, row.sealed)

@@ -8,11 +8,11 @@ to stand.
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from medportal.core.categories import Category
 from medportal.records import fhir_write as terms
@@ -31,11 +31,12 @@ MALFORMED = (
     ArithmeticError,
     RecursionError,
 )
+# Digits stay text until they are a decimal; floats would round what was signed.
+_JSON = json.JSONDecoder(parse_float=str, parse_int=str)
 USUAL = frozenset({Interpretation.NORMAL, Interpretation.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One value as it was signed: a number with its range, or a code.
 
     ``part`` is the LOINC code of a component, of a blood pressure; ``name`` the English name
@@ -101,8 +102,7 @@ def glance(content: bytes) -> Glance:
     What is no record raises one of ``MALFORMED``. Nothing shows here that ``content`` is the one
     encoding of a record: the caller knows whose bytes these are.
     """
-    # Digits stay text until they are a decimal; floats would round what was signed.
-    bundle = json.loads(content, parse_float=str, parse_int=str)
+    bundle = _JSON.decode(content.decode())
     resources = [entry["resource"] for entry in bundle["entry"]]
     report, author = resources[0], resources[2]
     condition = next((one for one in resources[4:5] if one["resourceType"] == "Condition"), None)
@@ -127,35 +127,36 @@ def glance(content: bytes) -> Glance:
     )
 
 
-def _values(observation: Mapping[str, Any]) -> Iterator[Seen]:
+def _values(observation: Mapping[str, Any]) -> list[Seen]:
     code, category = _coded(observation["code"]), _coded(observation["category"][0])
-    if "component" not in observation:
-        yield _seen(observation, code, None, category)
-    for part in observation.get("component", ()):
-        yield _seen(part, code, _coded(part["code"]), category)
+    parts = observation.get("component")
+    if parts is None:
+        return [_seen(observation, code, None, category)]
+    return [_seen(part, code, _coded(part["code"]), category) for part in parts]
 
 
 def _seen(node: Mapping[str, Any], code: str, part: str | None, category: str) -> Seen:
-    quantity = node.get("valueQuantity", {})
-    limits = node.get("referenceRange", [{}])[0]
+    quantity = node.get("valueQuantity")
+    limits = node["referenceRange"][0] if "referenceRange" in node else {}
     meaning = node.get("interpretation")
+    number, unit, unit_text = None, "", ""
+    if quantity:
+        number, unit = Decimal(quantity["value"]), quantity.get("code", "")
+        unit_text = quantity.get("unit", "")
+    # By position: a page has some sixty of them.
     return Seen(
-        code=code,
-        part=part,
-        name=node["code"]["text"],
-        category=category,
-        number=Decimal(quantity["value"]) if quantity else None,
-        coded=_coded(node["valueCodeableConcept"]) if "valueCodeableConcept" in node else "",
-        unit=quantity.get("code", ""),
-        unit_text=quantity.get("unit", ""),
-        low=_limit(limits, "low"),
-        high=_limit(limits, "high"),
-        meaning=Interpretation.UNKNOWN if meaning is None else _MEANINGS[_coded(meaning[0])],
+        code,
+        part,
+        node["code"]["text"],
+        category,
+        number,
+        _coded(node["valueCodeableConcept"]) if "valueCodeableConcept" in node else "",
+        unit,
+        unit_text,
+        Decimal(limits["low"]["value"]) if "low" in limits else None,
+        Decimal(limits["high"]["value"]) if "high" in limits else None,
+        Interpretation.UNKNOWN if meaning is None else _MEANINGS[_coded(meaning[0])],
     )
-
-
-def _limit(limits: Mapping[str, Any], name: str) -> Decimal | None:
-    return Decimal(limits[name]["value"]) if name in limits else None
 
 
 def _coded(concept: Mapping[str, Any]) -> str:

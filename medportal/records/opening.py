@@ -3,9 +3,8 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from threading import Lock
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -312,12 +311,9 @@ class _Proven:
 _PROVEN = _Proven(32_768)
 
 
-_FIELDS = attrgetter(*(field.name for field in fields(IndexEntry)))
-
-
 def _proof_of(entry: IndexEntry, authority: bytes) -> bytes:
     # The representation of a tuple of texts, bytes, numbers and times names each of them whole.
-    return hashlib.sha256(repr((_FIELDS(entry), authority)).encode()).digest()
+    return hashlib.sha256(repr((tuple(entry), authority)).encode()).digest()
 
 
 def _proved(

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from medportal.access.question import RecordFacts
+from medportal.db.reading import rows_of
 from medportal.records.content import ClinicalRecord, RecordStatus
 from medportal.records.models import Record, RecordVersion
 from medportal.records.succession import Held
@@ -35,8 +36,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
+class IndexEntry(NamedTuple):
     """One version of one record as the index knows it.
 
     ``is_newest`` tells whether it is what the record says now. ``replaces`` is the digest of the
@@ -338,13 +338,13 @@ def _entries(
     session: Session, query: Select[*tuple[Any, ...]], asked: Mapping[str, Any] = NOTHING
 ) -> list[IndexEntry]:
     # By position, since this is how pages get their lists; the labels were compared at import.
-    return [IndexEntry(*row) for row in session.execute(query, asked)]
+    return [IndexEntry._make(row) for row in rows_of(session, query, asked)]
 
 
 def _require_its_columns() -> None:
     """Raise ``TypeError`` if the index would be read into other fields than those it fills."""
     asked = tuple(column.key for column in _every_version().selected_columns)
-    wanted = tuple(field.name for field in fields(IndexEntry))
+    wanted = IndexEntry._fields
     if asked != wanted:
         wrong = next(pair for pair in zip_longest(asked, wanted) if pair[0] != pair[1])
         raise TypeError(f"the columns of the index are not the fields of IndexEntry: {wrong}")

@@ -27,21 +27,29 @@ class Database:
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
         self._lock = threading.Lock()
-        self._engine: Engine | None = None
+        self._engines: tuple[Engine, Engine] | None = None
 
     @property
     def engine(self) -> Engine:
         """Return the engine. Raises ``TenantBehind`` for a schema that is not current."""
+        return self._made()[0]
+
+    @property
+    def for_reading(self) -> Engine:
+        """Return the engine for transactions that only read; raises as :attr:`engine` does."""
+        return self._made()[1]
+
+    def _made(self) -> tuple[Engine, Engine]:
         with self._lock:
-            if self._engine is None:
+            if self._engines is None:
                 engine = self.unchecked()
                 try:
                     require_current(self._tenant.id, engine)
                 except BaseException:
                     engine.dispose()
                     raise
-                self._engine = engine
-            return self._engine
+                self._engines = engine, reading(engine)
+            return self._engines
 
     def require_current(self) -> None:
         """Raise ``TenantBehind`` for a schema that is not current; for use at a process's start."""
@@ -64,7 +72,7 @@ class Database:
 
     def reader(self) -> Session:
         """Return a session whose transactions only read."""
-        return Session(reading(self.engine), autoflush=False)
+        return Session(self.for_reading, autoflush=False)
 
     def writer(self) -> Session:
         """Return a session whose transactions may write, and begin so."""
@@ -73,9 +81,9 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         with self._lock:
-            if self._engine is not None:
-                self._engine.dispose()
-                self._engine = None
+            if self._engines is not None:
+                self._engines[0].dispose()
+                self._engines = None
 
 
 def _make_private(path: Path) -> None:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-import zope.sqlalchemy
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW, INGRESS
 from sqlalchemy.orm import Session
 
 from medportal.tenancy.errors import TenantBehind
+from medportal.tenancy.joined import ReadingSession, WritingSession
 from medportal.tenancy.registry import Database, TenantRegistry
 from medportal.tenancy.tenant import Tenant
 from medportal.web.errors import misdirected_page, unavailable_page
@@ -71,18 +71,13 @@ def _database(request: Request) -> Database:
 
 def _session(request: Request) -> Session:
     if request.method in SAFE_METHODS:
-        session: Session = request.database.reader()
-        zope.sqlalchemy.register(session, transaction_manager=request.tm)
-        return session
+        return ReadingSession(request.database.for_reading, request.tm, autoflush=False)
     return writing_session(request)
 
 
 def writing_session(request: Request) -> Session:
     """Return a new session that commits with the request's transaction."""
-    database: Database = request.database
-    session = database.writer()
-    zope.sqlalchemy.register(session, "changed", transaction_manager=request.tm)
-    return session
+    return WritingSession(request.database.engine, request.tm)
 
 
 def note_saved(request: Request, version: int) -> None:

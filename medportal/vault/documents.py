@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, bindparam, delete, event, func, select, upd
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import Clock, utcnow
+from medportal.db.reading import rows_of
 from medportal.vault.errors import (
     DocumentConflict,
     DocumentMissing,
@@ -150,7 +151,9 @@ class SqlDocumentStore:
         """Return those documents that exist, by id."""
         found: dict[str, bytes] = {}
         for part in in_batches(doc_ids):
-            found.update((r.id, r.sealed) for r in self._session.execute(_MANY, {"ids": part}))
+            found.update(
+                (row.id, row.sealed) for row in rows_of(self._session, _MANY, {"ids": part})
+            )
         return found
 
     def remove(self, doc_ids: Iterable[str]) -> int:

@@ -15,6 +15,7 @@ Why nothing is lost while keys change under a serving portal:
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -340,7 +341,7 @@ def _unwrapped(ring: TenantKeyring, patient_id: str, row: PatientKey | None) -> 
         return error
 
 
-def _living(row: PatientKey) -> WrappedKey:
+def _living(row: Any) -> WrappedKey:
     if row.wrapped is None:
         raise PatientKeyDestroyed("this patient's key was destroyed")
     return WrappedKey(row.tenant_key_version, row.wrapped)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from medportal.db import Base
 from medportal.db.dialect import insert_or
+from medportal.db.reading import rows_of, table
 from medportal.vault.keyring import WrappedKey
 from medportal.vault.models import PatientKey
 
@@ -43,16 +44,16 @@ def insert_those_absent(
     )
 
 
-def find_patient_key(session: Session, patient_id: str) -> PatientKey | None:
-    """Return the patient's row as the database has it now."""
-    return session.scalar(_one_key(), {"patient": patient_id})
+def find_patient_key(session: Session, patient_id: str) -> Any | None:
+    """Return the columns of the patient's row as the database has it now."""
+    # No object: rows are changed by compare-and-swap behind the identity map's back.
+    return next(iter(rows_of(session, _one_key(), {"patient": patient_id})), None)
 
 
 @cache
-def _one_key() -> Select[PatientKey]:
-    statement = select(PatientKey).where(PatientKey.patient_id == bindparam("patient"))
-    # Rows are changed by compare-and-swap behind the identity map's back.
-    return statement.execution_options(populate_existing=True)
+def _one_key() -> Select[*tuple[Any, ...]]:
+    one = table(PatientKey)
+    return select(one).where(one.c.patient_id == bindparam("patient"))
 
 
 def find_patient_keys(session: Session, patient_ids: Iterable[str]) -> dict[str, PatientKey]:

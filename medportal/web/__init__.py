@@ -29,6 +29,7 @@ def includeme(config: Any) -> None:
     """Wire the room into an application."""
     config.include("pyramid_chameleon")
     for module in (
+        "addresses",
         "i18n",
         "limits",
         "csrf",

@@ -10,6 +10,7 @@ Other rooms import ``_`` and :func:`plural` from here; the catalogue is kept by
 :mod:`medportal.web.catalogue`.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -48,8 +49,10 @@ _ = TranslationStringFactory(DOMAIN)
 
 def includeme(config: Any) -> None:
     """Register the languages, the negotiator and the language switch."""
+    translations = {language: load_translations(language) for language in LANGUAGES}
+    ours = frozenset[Any]().union(*map(_own_messages, translations.values()))
     for language in LANGUAGES:
-        localizer = Localizer(language, load_translations(language))
+        localizer = QuickLocalizer(language, translations[language], ours)
         config.registry.registerUtility(localizer, ILocalizer, name=language)
     config.set_locale_negotiator(negotiate)
     config.registry.registerUtility(chameleon_translate, IChameleonTranslate)
@@ -59,6 +62,51 @@ def includeme(config: Any) -> None:
         request_method="POST",
         permission=NO_PERMISSION_REQUIRED,
     )
+
+
+class QuickLocalizer(Localizer):  # type: ignore[misc]  # Pyramid comes without types.
+    """A localizer that remembers what the words of our code and templates are in its language.
+
+    A page says some hundred of them, the same each time. Only messages of the catalogue are
+    remembered, and only if nothing is put into them: what is may be about somebody.
+    """
+
+    def __init__(self, language: str, translations: Translations, ours: frozenset[Any]) -> None:
+        super().__init__(language, translations)
+        self._ours = ours
+        self._words: dict[tuple[Any, ...], str] = {}
+
+    def translate(
+        self, tstring: Any, domain: str | None = None, mapping: dict[str, Any] | None = None
+    ) -> str:
+        """Translate as Pyramid's localizer does."""
+        if mapping or type(tstring) is not TranslationString or tstring.mapping:
+            said: str = super().translate(tstring, domain, mapping)
+            return said
+        return self.say(str(tstring), domain or tstring.domain, tstring.default, tstring.context)
+
+    def say(self, message: str, domain: str, default: str | None, context: str | None) -> str:
+        """Return a message into which nothing is put, in this language."""
+        key = (message, domain, default, context)
+        found = self._words.get(key)
+        if found is None:
+            whole = TranslationString(message, domain, default, None, context)
+            found = super().translate(whole)
+            if message in self._ours and domain == DOMAIN:
+                self._words[key] = found
+        return found
+
+    @lru_cache(maxsize=4096)  # noqa: B019  # There is one of each language, for good.
+    def count(self, one: str, many: str, count: int, shown: str) -> str:
+        """Return the form that fits ``count``, with ``${n}`` replaced by ``shown``."""
+        found: str = self.pluralize(one, many, count, DOMAIN, {"n": shown})
+        return found
+
+
+def _own_messages(translations: Translations) -> Iterable[Any]:
+    """Return the ids of our own messages that are translated."""
+    own = translations._domains.get(DOMAIN)
+    return own._catalog if own else ()
 
 
 def load_translations(language: str) -> Translations:
@@ -130,8 +178,7 @@ def translate(request: Request, message: str) -> str:
 
 def plural(request: Request, one: str, many: str, count: int) -> str:
     """Return the form that fits ``count``, with ``${n}`` replaced by the formatted count."""
-    mapping = {"n": format_number(request, count)}
-    found: str = request.localizer.pluralize(one, many, count, DOMAIN, mapping)
+    found: str = request.localizer.count(one, many, count, format_number(request, count))
     return found
 
 
@@ -149,9 +196,11 @@ def chameleon_translate(
     """
     if not isinstance(msgid, str):
         return msgid if msgid is None else str(msgid)
+    request = get_current_request()
+    if request is not None and not mapping and type(msgid) is str:
+        return request.localizer.say(msgid, domain or DOMAIN, default, context)
     if not isinstance(msgid, TranslationString):
         msgid = TranslationString(msgid, domain or DOMAIN, default, mapping, context)
-    request = get_current_request()
     return msgid.interpolate() if request is None else request.localizer.translate(msgid)
 
 

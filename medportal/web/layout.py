@@ -27,6 +27,8 @@ from medportal.web.flash import Flash, take
 from medportal.web.i18n import LANGUAGES, _
 
 TAGS = frozenset({"ok", "wait", "warn", "bad", "info", "plain"})
+#: Where the registry keeps the templates that every page has.
+FRAMES = "medportal.frames"
 #: Links at the foot of every page: route name and words.
 FOOT = (
     ("help", _("Help")),
@@ -46,10 +48,21 @@ def add_names(event: Any) -> None:
     request = event.get("request")
     if not IRequest.providedBy(request) or not str(event.get("renderer_name")).endswith(".pt"):
         return
-    event["layout"] = get_renderer("medportal.web:templates/layout.pt").implementation()
-    event["ui"] = get_renderer("medportal.web:templates/parts.pt").implementation()
+    event["layout"], event["ui"] = _frames(request.registry)
     event["h"] = Helpers(request)
     event["_"] = _
+
+
+def _frames(registry: Any) -> tuple[Any, Any]:
+    """Return the templates of the frame and of the parts, looked up once."""
+    found: tuple[Any, Any] | None = registry.get(FRAMES)
+    if found is None:
+        frame, parts = (
+            get_renderer(f"medportal.web:templates/{name}.pt", registry=registry).implementation()
+            for name in ("layout", "parts")
+        )
+        found = registry[FRAMES] = frame, parts
+    return found
 
 
 class Helpers:
