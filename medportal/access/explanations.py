@@ -521,6 +521,7 @@ REASONS: Mapping[str, Any] = {
     Reason.NOT_AUTHOR: _("They had not written it."),
     Reason.WRONG_CREDENTIALS: _("Number, password or code were wrong."),
     Reason.SUSPENDED: _("The account was suspended."),
+    Reason.RESTORED_FROM_BACKUP: _("The data was restored from a backup."),
     Reason.THROTTLED: _("There were too many tries within a short time."),
     Reason.WRONG_CODE: _("The code was wrong."),
     Reason.USED_CODE: _("The code had been used before."),

@@ -24,6 +24,7 @@ from medportal.web.i18n import _
 STANDING_WORDS = {
     Standing.ACTIVE: _("Active"),
     Standing.SUSPENDED: _("Suspended"),
+    Standing.HELD: _("Held for review after a restore"),
     Standing.NOT_ACTIVATED: _("Not activated yet"),
     Standing.WITHOUT_SECOND_FACTOR: _("Without a second proof"),
 }

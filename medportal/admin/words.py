@@ -155,6 +155,7 @@ REASONS = {
     Reason.NO_SUCH_THING: _("no such thing"),
     Reason.WRONG_CREDENTIALS: _("wrong number, password or code"),
     Reason.SUSPENDED: _("suspended"),
+    Reason.RESTORED_FROM_BACKUP: _("restored from a backup"),
     Reason.THROTTLED: _("too many tries"),
     Reason.WRONG_CODE: _("wrong code"),
     Reason.USED_CODE: _("code used already"),

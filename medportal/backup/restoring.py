@@ -64,7 +64,8 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. ``erased`` counts patients whom the backup had brought back.
+    """What was restored. ``held`` counts accounts that were closed for review.
+    ``erased`` counts patients whom the backup had brought back.
 
     ``ledger`` is the digest of the ledger of erasures that counted, ``lines`` how many it has,
     ``is_newer`` whether it was given apart. ``shut`` counts secrets of accounts and words of held
@@ -78,6 +79,7 @@ class Restored:
     lines: int
     is_newer: bool
     shut: int | None = None
+    held: int = 0
 
 
 def restore(

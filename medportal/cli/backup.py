@@ -199,6 +199,13 @@ def backup_verify(
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --head: where to write the signed statement for the partners.",
 )
+@click.option(
+    "--hold",
+    type=click.Choice(["staff", "everybody", "nobody"]),
+    default="staff",
+    show_default=True,
+    help="Whose accounts stay closed until medportal tenant review confirms them.",
+)
 @_opens_backups
 @click.pass_obj
 def backup_restore(
@@ -210,12 +217,14 @@ def backup_restore(
     is_old: bool,
     head: Path | None,
     statement: Path | None,
+    hold: str,
     away: Path,
     passphrase: Path,
 ) -> None:
     """Restore a backup into an empty directory and database; stop everything that runs first."""
     from medportal.backup.restoring import Pair
     from medportal.ops.backup import Lost, opener, restore
+    from medportal.ops.review import Whom
 
     if (head is None) != (statement is None):
         raise click.UsageError("--head and --statement belong together")
@@ -234,6 +243,7 @@ def backup_restore(
         utcnow(),
         ledger=ledger,
         lost=Lost(head, statement) if head and statement else None,
+        whom=Whom(hold),
     )
     row = {
         "tenant": name,
@@ -242,6 +252,7 @@ def backup_restore(
         "documents": done.data.counts.documents,
         "files": done.keys.counts.files,
         "erased_again": done.erased,
+        "held_for_review": done.held,
         "erasures_known": done.lines,
         "cannot_be_opened": "unknown" if done.shut is None else done.shut,
     }
@@ -251,6 +262,12 @@ def backup_restore(
         "blocked by a patient, or was revoked as a partner since then is back. Keep the portal "
         "closed and go through docs/operations.md, After a restore"
     )
+    if done.held:
+        say(
+            f"medportal: {done.held} accounts are closed until somebody confirms them: medportal "
+            f"tenant review {name}, or an admin on the page of people. Look first at who may do "
+            "that: the accounts listed there as active"
+        )
     if done.shut:
         say(
             f"medportal: {done.shut} secrets of authenticator apps or held transfers lie under a "

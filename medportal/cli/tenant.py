@@ -140,6 +140,37 @@ def tenant_migrate(context: Context, names: tuple[str, ...]) -> None:
     context.show(rows, "Databases")
 
 
+@tenant.command("review")
+@click.argument("name")
+@click.option("--confirm", "confirmed", multiple=True, metavar="ID", help="Open this account.")
+@click.option("--hold", "held", multiple=True, metavar="ID", help="Close this one too.")
+@click.pass_obj
+def tenant_review(
+    context: Context, name: str, confirmed: tuple[str, ...], held: tuple[str, ...]
+) -> None:
+    """After a restore: list accounts that are held, and open admins; confirm or hold some."""
+    from medportal.ops.review import confirm, hold, in_review
+
+    settings, now = context.settings(), utcnow()
+    database = database_of(settings, name)
+    if confirmed or held:
+        with database.writer() as session, session.begin():
+            confirm(session, confirmed, now)
+            hold(session, held, now)
+    with database.reader() as session:
+        found = in_review(session, settings.tenant(name))
+    rows = [
+        {
+            "id": each.person_id,
+            "name": each.name,
+            "status": each.status,
+            "roles": ", ".join(each.roles),
+        }
+        for each in found
+    ]
+    context.show(rows, f"Accounts of {name} to be confirmed, and admins")
+
+
 @tenant.command("access")
 @click.pass_obj
 def tenant_access(context: Context) -> None:

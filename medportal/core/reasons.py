@@ -38,6 +38,8 @@ class Reason(StrEnum):
     # Sign-in.
     WRONG_CREDENTIALS = "wrong-credentials"
     SUSPENDED = "suspended"
+    #: A backup was restored, and brought back what had been ended since.
+    RESTORED_FROM_BACKUP = "restored-from-backup"
     THROTTLED = "throttled"
     WRONG_CODE = "wrong-code"
     USED_CODE = "used-code"

@@ -37,6 +37,8 @@ from medportal.mail.kinds import MailKind
 
 LONGEST_NOTE = 500
 SALT_BYTES = 32
+CLOSED = (AccountStatus.SUSPENDED, AccountStatus.HELD)
+_MAY_BE_SUSPENDED = (AccountStatus.ACTIVE, AccountStatus.HELD)
 #: What opens an account, or says where the link to it goes.
 OPENING = frozenset(ApprovalKind) - {ApprovalKind.GRANT_ROLE}
 
@@ -144,7 +146,7 @@ def suspend(
     """
     _require_other(person_id, by)
     _require_manager_besides(session, person_id, managing)
-    _set_status(session, person_id, AccountStatus.ACTIVE, AccountStatus.SUSPENDED)
+    _set_status(session, person_id, _MAY_BE_SUSPENDED, AccountStatus.SUSPENDED)
     end_sessions(session, person_id)
     # What was handed over or mailed to open the account opens it no longer.
     session.execute(delete(Activation).where(Activation.person_id == person_id))
@@ -155,9 +157,9 @@ def suspend(
 
 
 def reinstate(session: Session, person_id: str, *, by: str, now: datetime) -> None:
-    """Open a suspended account again. Raises ``AccountRefused``."""
+    """Open a suspended or held account again. Raises ``AccountRefused``."""
     _require_other(person_id, by)
-    _set_status(session, person_id, AccountStatus.SUSPENDED, AccountStatus.ACTIVE)
+    _set_status(session, person_id, CLOSED, AccountStatus.ACTIVE)
     notify(session, person_id, MailKind.ACCOUNT_REINSTATED, now)
 
 
@@ -222,11 +224,11 @@ def _require_other(person_id: str, by: str) -> None:
 
 
 def _set_status(
-    session: Session, person_id: str, before: AccountStatus, after: AccountStatus
+    session: Session, person_id: str, before: Collection[AccountStatus], after: AccountStatus
 ) -> None:
     changed = session.execute(
         update(Account)
-        .where(Account.person_id == person_id, Account.status == before)
+        .where(Account.person_id == person_id, Account.status.in_(before))
         .values(status=after)
         .returning(Account.person_id)
     )

@@ -45,6 +45,7 @@ class Standing(StrEnum):
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    HELD = "held"
     NOT_ACTIVATED = "not-activated"
     WITHOUT_SECOND_FACTOR = "without-second-factor"
 
@@ -267,6 +268,8 @@ def _standing(standing: Standing) -> Sequence[ColumnElement[bool]]:
             return [Account.status == AccountStatus.ACTIVE, Account.password_hash.is_not(None)]
         case Standing.SUSPENDED:
             return [Account.status == AccountStatus.SUSPENDED]
+        case Standing.HELD:
+            return [Account.status == AccountStatus.HELD]
         case Standing.NOT_ACTIVATED:
             return [Account.status == AccountStatus.ACTIVE, Account.password_hash.is_(None)]
         case Standing.WITHOUT_SECOND_FACTOR:

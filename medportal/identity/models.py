@@ -14,6 +14,8 @@ class AccountStatus(StrEnum):
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    #: A backup brought the account back as it was then: closed until somebody has looked at it.
+    HELD = "held"
 
 
 class Sex(StrEnum):

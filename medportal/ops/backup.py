@@ -26,6 +26,7 @@ from medportal.delivery.models import Inbox
 from medportal.identity.models import Totp
 from medportal.keys import TenantKeys
 from medportal.ops.pinned import pinned_head
+from medportal.ops.review import Whom, hold_for_review
 from medportal.ops.stores import migrate_documents
 from medportal.ops.verify_log import CaTrust
 from medportal.pki.ca import authorities
@@ -143,16 +144,23 @@ def restore(
     *,
     ledger: Path | None = None,
     lost: Lost | None = None,
+    whom: Whom = Whom.STAFF,
 ) -> Restored:
     """Restore a backup into an empty directory and database; nothing may run for this tenant.
+
+    ``whom``: whose accounts are closed until somebody confirms them, see
+    :mod:`medportal.ops.review`.
 
     The audit log has to be whole. With ``lost`` its restore is declared at once; without, the
     log goes on from the backup's last head. Raises a ``BackupError`` or ``MedportalError``.
     """
     said: list[bytes] = []
     shut: list[int | None] = []
+    held: list[str] = []
 
     def settle(session: Session, head: bytes) -> None:
+        held.extend(hold_for_review(session, tenant, whom, now))
+        session.flush()  # the log is read past the session's memory
         shut.append(_count_shut(settings, tenant, session))
         pinned = pinned_head(settings, tenant)
         if head:
@@ -177,7 +185,7 @@ def restore(
         engine.dispose()
     if lost is not None:
         lost.statement.write_bytes(said[0])
-    return replace(done, shut=shut[0])
+    return replace(done, shut=shut[0], held=len(held))
 
 
 def _count_shut(settings: Settings, tenant: Tenant, session: Session) -> int | None:

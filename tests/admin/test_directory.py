@@ -89,6 +89,7 @@ def test_searching_by_role_and_state(session, somebody, now):
     assert by_standing == {
         Standing.ACTIVE: ["Admin", "Porter"],
         Standing.SUSPENDED: ["Closed"],
+        Standing.HELD: [],
         Standing.NOT_ACTIVATED: ["New"],
         Standing.WITHOUT_SECOND_FACTOR: ["Admin", "New"],
     }
