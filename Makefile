@@ -107,7 +107,7 @@ system-packages:
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		chromium libnss3-tools postgresql fonts-dejavu-core openssl python3-venv wrk \
 		default-jre-headless nftables iproute2 ufw iptables procps nginx-light dnsmasq-base \
-		udhcpc nmap curl
+		udhcpc nmap curl systemd
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

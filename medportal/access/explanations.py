@@ -462,6 +462,8 @@ NEVER = frozenset(
         Action.PARTNER_REVOKED,
         Action.KEYS_CREATED,
         Action.KEYS_ROTATED,
+        Action.PASSPHRASE_CHANGED,
+        Action.EDGE_KEYS_GIVEN,
         Action.DOCUMENTS_COPIED,
         Action.DOCUMENTS_SWEPT,
         Action.CERTIFICATE_ISSUED,
@@ -653,6 +655,7 @@ PROCESSES: Mapping[str, Any] = {
     "process:demo": _("The demonstration"),
     COMMAND_LINE: _("Those who run our computer system"),
     "process:jobs": _("Our computer system"),
+    "process:edge": _("Our computer system"),
 }
 PARTNER = "partner:"
 PROCESS = "process:"

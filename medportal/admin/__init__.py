@@ -2,7 +2,7 @@
 
 Holds: people with their roles and accounts, what waits for a second person, the settings that
 the institution's file leaves to its admins, deliveries, partners and what goes to them, the
-audit log for those who oversee.
+audit log for those who oversee; and the one address for the edge itself, which fetches its keys.
 May import: everything below; see the list in :mod:`medportal`.
 Never does: clinical content. No page here opens a record.
 Invariants: nobody changes their own account; what would open a patient's record, or give a

@@ -103,6 +103,8 @@ ACTIONS = {
     Action.PARTNER_REVOKED: _("Partner revoked"),
     Action.KEYS_CREATED: _("Keys created"),
     Action.KEYS_ROTATED: _("Keys renewed"),
+    Action.PASSPHRASE_CHANGED: _("Passphrase of keys changed"),
+    Action.EDGE_KEYS_GIVEN: _("Keys handed to the edge"),
     Action.DOCUMENTS_COPIED: _("Documents copied to another store"),
     Action.DOCUMENTS_SWEPT: _("Documents without a record set aside or removed"),
     Action.PATIENT_KEY_DESTROYED: _("Patient's key destroyed"),
@@ -240,7 +242,9 @@ REFUSALS = {
         "This is the last person who can sign in and manage accounts. Let somebody else become "
         "an administrator first."
     ),
-    Reason.SUSPENDED: _("This account is suspended. Reinstate it first."),
+    Reason.SUSPENDED: _(
+        "This account is suspended, or held for review after a restore. Reinstate it first."
+    ),
     Reason.NOTHING_NEW: _(
         "Nothing was changed: this is so already, or a colleague's approval is waited for "
         "already. Go back to the person's page to see how it stands."
@@ -291,8 +295,10 @@ def role_words(request: Request, role: str) -> str:
     return known.names[request.locale_name] if known else role
 
 
-def person_state(active: bool, activated: bool) -> tuple[str, Any]:
+def person_state(active: bool, held: bool, activated: bool) -> tuple[str, Any]:
     """Return the kind of tag and the words for how an account stands."""
+    if held:
+        return "wait", _("Held for review after a restore")
     if not active:
         return "bad", _("Suspended")
     return ("ok", _("Active")) if activated else ("wait", _("Not activated yet"))

@@ -135,6 +135,8 @@ class Action(StrEnum):
     PARTNER_REVOKED = "partner-revoked"
     KEYS_CREATED = "keys-created"
     KEYS_ROTATED = "keys-rotated"
+    PASSPHRASE_CHANGED = "passphrase-changed"  # noqa: S105
+    EDGE_KEYS_GIVEN = "edge-keys-given"
     DOCUMENTS_COPIED = "documents-copied"
     DOCUMENTS_SWEPT = "documents-swept"
     PATIENT_KEY_DESTROYED = "patient-key-destroyed"

@@ -19,6 +19,9 @@ from medportal.backup.making import Places
 from medportal.backup.seals import SUFFIX, Sealed, read_seal, require_whole
 from medportal.pki.verify import Anchors
 
+SKEW = timedelta(minutes=5)
+"""By how much the clock of the machine that made a backup may be ahead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keep:
@@ -101,8 +104,8 @@ def check(
 ) -> tuple[Sealed, Sealed]:
     """Return the newest pair, having read both files to their ends.
 
-    Raises ``NothingWhole``, ``BackupDamaged`` if the newest is not whole, ``TooOld``, or what
-    :func:`shelf` raises.
+    Raises ``NothingWhole``, ``BackupDamaged`` if the newest is not whole or of the future,
+    ``TooOld``, or what :func:`shelf` raises.
     """
     data, keys = shelf(places.data, DATA, owner), shelf(places.keys, KEYS, owner)
     if not data.files or not keys.files:
@@ -111,6 +114,11 @@ def check(
         raise BackupDamaged("the newest data file and the newest keys file are of two backups")
     for each in (data.files[0], keys.files[0]):
         require_whole(each)
+        if each.label.made > now + SKEW:
+            raise BackupDamaged(
+                f"{each.path} is of the future: it would pass for the newest until then. See the "
+                "clock of the machine that made it, and put the file elsewhere"
+            )
         if at_most is not None and now - each.label.made > at_most:
             raise TooOld(f"{each.path} is the newest backup, and too old: see why no other is here")
     return data.files[0], keys.files[0]

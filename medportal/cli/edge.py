@@ -42,10 +42,21 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.pass_obj
 def edge_renew(context: Context, name: str) -> None:
     """Renew what is due between edge and portal, and lay the edge's files ready; jobs does this."""
-    from medportal.ops.certificates import renew_edge_due
+    from medportal.audit.append import append_all
+    from medportal.audit.events import COMMAND_LINE
+    from medportal.ops.certificates import issued, renew_edge_due
+    from medportal.tenancy.registry import Database
 
     settings = context.settings()
-    renewed, ready = renew_edge_due(settings, settings.tenant(name), utcnow())
+    tenant, now = settings.tenant(name), utcnow()
+    renewed, ready = renew_edge_due(settings, tenant, now)
+    if renewed:
+        database = Database(tenant)
+        try:
+            with database.writer() as session, session.begin():
+                append_all(session, [issued(each, COMMAND_LINE, now) for each in renewed])
+        finally:
+            database.dispose()
     row = {
         "tenant": name,
         "renewed": ", ".join(str(each.purpose) for each in renewed) or "nothing is due",
@@ -68,7 +79,7 @@ def edge_renew(context: Context, name: str) -> None:
     "--reload",
     "pid_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="nginx's file with the number of its process, which is told of new files.",
+    help="nginx's file with the number of its process, which is told to read its files again.",
 )
 @click.pass_obj
 def edge_fetch(
@@ -88,7 +99,8 @@ def edge_fetch(
 
     here = edge_host.Edge(directory, read_passphrase(passphrase))
     held = edge_host.take(here, edge_host.fetch(here, portal, host), utcnow())
-    if pid_file is not None and any(each.is_new for each in held):
+    if pid_file is not None:
+        # Whatever is new: an earlier run may have ended between the files and this.
         edge_host.reload(pid_file)
     rows = [
         {"file": each.file, "days_left": each.days_left, "renewed": "yes" if each.is_new else "no"}

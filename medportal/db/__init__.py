@@ -1,8 +1,9 @@
 """The declarative base that every room's tables hang from.
 
-Holds: ``Base`` with the naming convention and the column types.
+Holds: ``Base`` with the naming convention, the column types, and :mod:`reading`, the short way
+from a session to the rows of a statement that another room made.
 May import: SQLAlchemy and core.
-Never does: queries, sessions, engines (those are tenancy's).
+Never does: statements about any table, sessions, engines (those are tenancy's).
 """
 
 from medportal.db.base import Base

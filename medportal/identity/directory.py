@@ -70,6 +70,7 @@ class PersonLine:
     name: str
     roles: tuple[str, ...]
     active: bool
+    held: bool
     activated: bool
 
 
@@ -95,6 +96,7 @@ class PersonDetails:
     city: str
     language: str
     active: bool
+    held: bool
     activated: bool
     roles: tuple[HeldRole, ...]
     has_second_factor: bool
@@ -147,6 +149,7 @@ def list_people(
             row.name,
             held.get(row.id, ()),
             row.status == AccountStatus.ACTIVE,
+            row.status == AccountStatus.HELD,
             row.password_hash is not None,
         )
         for row in found
@@ -196,6 +199,7 @@ def details(session: Session, scheme: str, person_id: str) -> PersonDetails | No
         city=row.city,
         language=row.language,
         active=row.status == AccountStatus.ACTIVE,
+        held=row.status == AccountStatus.HELD,
         activated=row.password_hash is not None,
         roles=_held(session, person_id),
         has_second_factor=bool(second_factors(session, person_id)),

@@ -139,6 +139,11 @@ def cancel_all(session: Session, person_id: str, now: datetime) -> None:
     _cancel(session, now, EmailChange.person_id == person_id)
 
 
+def cancel_everybodys(session: Session, now: datetime) -> None:
+    """Call off every change that waits, whosever it is: after a restore."""
+    _cancel(session, now)
+
+
 def change_by_staff(session: Session, person_id: str, now: datetime) -> Pending | None:
     """Return the change that staff asked for and that has not happened yet."""
     changes = pending_changes(session, person_id, now)

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from medportal.audit.events import Action, Event
 from medportal.core.permissions import Permission
 from medportal.identity.models import Account, AccountStatus, RoleGrant
 from medportal.identity.notices import notify
@@ -41,6 +42,20 @@ class Renewed:
     purpose: Purpose
     serial: int
     is_edge: bool = False
+
+
+def issued(renewed: Renewed, actor: str, now: datetime) -> Event:
+    """Return what the audit log is told of a certificate."""
+    return Event.create(
+        Action.CERTIFICATE_ISSUED,
+        now=now,
+        actor=actor,
+        details={
+            "purpose": str(renewed.purpose),
+            "serial": f"{renewed.serial:040x}",
+            **({"authority": "edge"} if renewed.is_edge else {}),
+        },
+    )
 
 
 def _keys(settings: Settings, tenant: Tenant) -> TenantKeys:

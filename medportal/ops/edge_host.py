@@ -74,14 +74,11 @@ class Held:
 def fetch(edge: Edge, portal: str, host: str) -> dict[str, bytes]:
     """Return the files that the portal has for its edge; ``portal`` is ``https://NAME:PORT``.
 
-    ``host`` is the name that browsers use. Raises ``PortalUnreachable``.
+    ``host`` is the name that browsers use. Raises ``PortalUnreachable``, or ``EdgeFilesUnfit`` for
+    files of this edge that do not open.
     """
-    at = urlsplit(portal)
-    if at.scheme != "https" or not at.hostname:
-        raise PortalUnreachable("say where the portal is as https://NAME:PORT")
-    connection = http.client.HTTPSConnection(
-        at.hostname, at.port or 443, context=_context(edge), timeout=_SECONDS
-    )
+    name, port = _place(portal)
+    connection = http.client.HTTPSConnection(name, port, context=_context(edge), timeout=_SECONDS)
     try:
         connection.request("GET", PATH, headers={"Host": host})
         answer = connection.getresponse()
@@ -99,13 +96,30 @@ def fetch(edge: Edge, portal: str, host: str) -> dict[str, bytes]:
     return _parsed(body)
 
 
+def _place(portal: str) -> tuple[str, int]:
+    at = urlsplit(portal)
+    try:
+        port = at.port or 443
+    except ValueError:  # A port that there is not.
+        port = 0
+    if at.scheme != "https" or not at.hostname or not port:
+        raise PortalUnreachable("say where the portal is as https://NAME:PORT")
+    return at.hostname, port
+
+
 def _context(edge: Edge) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(edge.directory / "edge-ca.crt")
-    context.load_verify_locations(edge.directory / "edge-ca.crl")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    context.load_cert_chain(edge.directory / "edge.pem", password=edge.passphrase)
+    try:
+        context.load_verify_locations(edge.directory / "edge-ca.crt")
+        context.load_verify_locations(edge.directory / "edge-ca.crl")
+        context.load_cert_chain(edge.directory / "edge.pem", password=edge.passphrase)
+    except ssl.SSLError:
+        raise EdgeFilesUnfit(
+            f"{edge.directory}: edge-ca.crt, edge-ca.crl and edge.pem are not what they should be, "
+            "or the passphrase is not that of edge.pem"
+        ) from None
     return context
 
 
@@ -202,8 +216,14 @@ def _names(leaf: x509.Certificate) -> set[str]:
 
 
 def reload(pid_file: Path) -> None:
-    """Tell nginx to read its files again (SIGHUP). Raises ``OSError`` or ``EdgeFilesUnfit``."""
+    """Tell nginx to read its files again (SIGHUP).
+
+    Raises ``EdgeFilesUnfit`` if it does not run under that number, ``OSError`` for the file.
+    """
     text = pid_file.read_text("ascii").strip()
     if not text.isdigit() or int(text) < 2:
         raise EdgeFilesUnfit(f"{pid_file} holds no number of a process")
-    os.kill(int(text), signal.SIGHUP)
+    try:
+        os.kill(int(text), signal.SIGHUP)
+    except ProcessLookupError:
+        raise EdgeFilesUnfit(f"{pid_file}: no process has this number; start nginx") from None

@@ -6,8 +6,8 @@ opening with the old passphrase or with the new one, and goes on when it is run 
 
 1. The new passphrase is read, weighed, and made to last on the disk: its file is the operator's.
 2. Every file opens with the old or the new one; if one does not, nothing is changed.
-3. Each file that is under the old one is written anew beside itself, read back, and takes the place
-   of the old in one step.
+3. Each file that is under the old one is encrypted anew, tried, written beside itself and takes the
+   place of the old in one step.
 4. What an earlier run that was killed left half written is removed.
 5. The group's passphrase file is replaced, if it lies with the institution. Where it lies
    elsewhere, with the service manager, the operator puts the new one there.
@@ -41,9 +41,10 @@ from medportal.vault import boxes, keyfiles, keystore
 from medportal.vault.errors import KeyFileError, WrongPassphrase
 from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
 
-#: Of a new passphrase: characters, and how many of them differ. ``openssl rand -base64 33`` has
-#: more of both, and nobody has to remember it.
-SHORTEST, FEWEST_DIFFERENT = 24, 12
+#: Of a new passphrase: characters, and how many of them differ. It stands for 256 random bits
+#: (:mod:`medportal.pki.keyfiles` relies on them), 43 characters in base64, and nobody has to
+#: remember it: ``openssl rand -base64 33`` prints one.
+SHORTEST, FEWEST_DIFFERENT = 43, 16
 #: Of names for files in the making: eight random bytes in hexadecimal digits.
 _SUFFIX = 16
 _KEY = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -178,7 +179,7 @@ def change_and_tell(
 
 def _tell(database: Database, group: Group, step: str, now: datetime) -> None:
     details = {"passphrase": str(group), "step": step}
-    event = Event.create(Action.KEYS_ROTATED, now=now, actor=COMMAND_LINE, details=details)
+    event = Event.create(Action.PASSPHRASE_CHANGED, now=now, actor=COMMAND_LINE, details=details)
     with database.writer() as session, session.begin():
         append(session, event)
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from medportal.access.models import Representative
@@ -20,9 +20,11 @@ from medportal.audit.append import append
 from medportal.audit.events import COMMAND_LINE, Action, Event
 from medportal.core.errors import MedportalError
 from medportal.core.reasons import Reason
-from medportal.identity.models import Account, AccountStatus, Person, RoleGrant
+from medportal.identity.email_change import cancel_all, cancel_everybodys
+from medportal.identity.models import Account, AccountStatus, Activation, Person, RoleGrant
 from medportal.identity.powers import is_staff, managing_roles
 from medportal.identity.sessions import end_sessions
+from medportal.identity.waiting import withdraw_about
 from medportal.tenancy.tenant import Tenant
 
 
@@ -54,10 +56,14 @@ class Reviewed:
 def hold_for_review(session: Session, tenant: Tenant, whom: Whom, now: datetime) -> list[str]:
     """Close the accounts of a database that was just restored; return whose.
 
-    With an event for each. In the caller's transaction, before anything serves.
+    With an event for each. In the caller's transaction, before anything serves. Of everybody's:
+    codes and links that open accounts, and changes of addresses that wait, are called off. They may
+    have been used or called off since the backup, and nobody could object to them again.
     """
     if whom is Whom.NOBODY:
         return []
+    session.execute(delete(Activation))
+    cancel_everybodys(session, now)
     managing, roles = managing_roles(tenant), _roles(session)
     representing = set(
         session.scalars(
@@ -80,8 +86,7 @@ def hold_for_review(session: Session, tenant: Tenant, whom: Whom, now: datetime)
         )
     ]
     for person_id in held:
-        _set(session, person_id, AccountStatus.ACTIVE, AccountStatus.HELD)
-        append(session, _event(Action.ACCOUNT_SUSPENDED, person_id, now))
+        _close(session, person_id, now)
     return held
 
 
@@ -118,9 +123,17 @@ def confirm(session: Session, person_ids: Sequence[str], now: datetime) -> None:
 def hold(session: Session, person_ids: Sequence[str], now: datetime) -> None:
     """Hold open accounts too, such as an administrator's who left. Raises ``NotToBeChanged``."""
     for person_id in person_ids:
-        _set(session, person_id, AccountStatus.ACTIVE, AccountStatus.HELD)
-        end_sessions(session, person_id)
-        append(session, _event(Action.ACCOUNT_SUSPENDED, person_id, now))
+        _close(session, person_id, now)
+
+
+def _close(session: Session, person_id: str, now: datetime) -> None:
+    """Hold an account, and let nothing happen meanwhile that was asked for before."""
+    _set(session, person_id, AccountStatus.ACTIVE, AccountStatus.HELD)
+    end_sessions(session, person_id)
+    session.execute(delete(Activation).where(Activation.person_id == person_id))
+    cancel_all(session, person_id, now)
+    withdraw_about(session, person_id, None, now)
+    append(session, _event(Action.ACCOUNT_SUSPENDED, person_id, now))
 
 
 def _set(session: Session, person_id: str, before: AccountStatus, after: AccountStatus) -> None:

@@ -43,7 +43,10 @@ FIELDS = {"bed-taken": "bed", "bed-without-ward": "ward"}
 
 NOT_ISSUED = {
     Reason.OWN_ACCOUNT: _("You cannot issue a code for yourself. Ask a colleague to do it."),
-    Reason.SUSPENDED: _("This account is suspended. The administration can reinstate it."),
+    Reason.SUSPENDED: _(
+        "This account is suspended, or held for review after a restore. The administration can "
+        "reinstate it."
+    ),
     Reason.SECOND_PERSON_NEEDED: _(
         "A new code for this account takes two people: the code alone would open it, or the "
         "person works here. Ask the administration for one."

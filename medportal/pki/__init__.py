@@ -6,7 +6,8 @@ Holds: certificate profiles, verification, signed statements, pair keys and part
 revocation list, the key files and the trusted partners (``ca``, ``keystore``, ``partners``, over
 ``layout``, ``files`` and ``passphrases``), its next key (``rollover``), an authority kept elsewhere
 (``offline``), files for other software (``containers``, ``published``), how it all stands
-(``standing``) and the ``medportal pki`` commands (``commands``).
+(``standing``), which files the edge is given (``carried``) and the ``medportal pki`` commands
+(``commands``).
 May import: the standard library, cryptography and core; ``commands`` also click.
 Never does: databases, Pyramid, sockets, logging of keys or passphrases. It never takes an
 algorithm from what it verifies, and never asks any authority but the one it was given.

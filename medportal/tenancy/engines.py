@@ -68,6 +68,12 @@ def _prepare_sqlite(dbapi_connection: Any, turn: Lock) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
-    raw: Any = connection.connection.dbapi_connection
-    if mode != "IMMEDIATE" or not raw.begin_writing():
-        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    def begin() -> object:
+        return connection.exec_driver_sql(f"BEGIN {mode}")
+
+    if mode == "IMMEDIATE":
+        raw: Any = connection.connection.dbapi_connection
+        raw.begin_writing(begin)
+    else:
+        begin()

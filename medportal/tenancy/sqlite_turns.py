@@ -10,6 +10,7 @@ writers apart is SQLite's own lock, as before.
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 POLL = 0.0005
@@ -32,22 +33,23 @@ class TurnTaking(sqlite3.Connection):
         """Take turns with all connections that share ``turn``."""
         self._turn = turn
 
-    def begin_writing(self) -> bool:
-        """Begin a transaction that may write, as soon as it may; tell whether it was begun.
+    def begin_writing(self, begin: Callable[[], object]) -> None:
+        """Begin a transaction that may write, as soon as it may.
 
-        It was not if the connection's busy timeout is over, or the statement failed for any other
-        reason: executed once more by the caller, it raises the error as the caller knows it.
+        Where that fails, or the connection's busy timeout is over, ``begin`` executes the same
+        statement once more and at once, so that the error has the form that the caller knows.
         """
         (patience_ms,) = self.execute("PRAGMA busy_timeout").fetchone()
         until = time.monotonic() + patience_ms / 1000
-        self._is_mine = self._turn.acquire(timeout=patience_ms / 1000)
-        self.execute("PRAGMA busy_timeout = 0")
         try:
+            self._is_mine = self._turn.acquire(timeout=patience_ms / 1000)
+            self.execute("PRAGMA busy_timeout = 0")
             while (code := self._try_to_begin()) == sqlite3.SQLITE_BUSY:
                 if time.monotonic() >= until:
                     break
                 time.sleep(POLL)
-            return code == sqlite3.SQLITE_OK
+            if code != sqlite3.SQLITE_OK:
+                begin()
         finally:
             self.execute(f"PRAGMA busy_timeout = {patience_ms}")
             if not self.in_transaction:

@@ -89,7 +89,10 @@ def places(leaves: Sequence[bytes]) -> list[Place]:
 
 
 class Seen:
-    """The last few batches whose signature was found to fit; for one connection."""
+    """A few batches whose signature was found to fit, for one connection.
+
+    With one more than :data:`REMEMBER` all are forgotten, and verified again when they come again.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""

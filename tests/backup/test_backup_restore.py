@@ -68,7 +68,7 @@ def test_people_sign_in_at_the_restored_portal_with_their_passwords_and_old_sess
 ) -> None:
     site.portal.signed_in("nurse")
     place = site.elsewhere()
-    place.restore(site.create())
+    place.restore(site.create(), whom=Whom.NOBODY)
     with Session(place.engine) as session:
         assert session.scalar(select(func.count()).select_from(LoginSession)) == 0
     raw = {**place.raw, "medportal.tenants": "hospital"}

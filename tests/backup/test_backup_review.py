@@ -1,13 +1,14 @@
 """Who comes back with a restore is let in when somebody has confirmed it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backup_helpers import Elsewhere, Site
 from click.testing import CliRunner, Result
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from medportal.admin.service import suspend
@@ -19,7 +20,14 @@ from medportal.core.clock import utcnow
 from medportal.core.reasons import Reason
 from medportal.identity import credentials
 from medportal.identity.accounts import Why
-from medportal.identity.models import Account, AccountStatus, PersonIdentifier, RoleGrant
+from medportal.identity.email_change import apply_due, cancel_all, request_by_staff
+from medportal.identity.models import (
+    Account,
+    AccountStatus,
+    Activation,
+    PersonIdentifier,
+    RoleGrant,
+)
 from medportal.ops.review import NotToBeChanged, Whom, confirm, hold, in_review
 
 
@@ -170,3 +178,47 @@ def test_an_operator_confirms_on_the_command_line(site: Site, made: Made) -> Non
     assert of(place, "doctor", "admin") == ["active", "held"]
     again = run(ini, "tenant", "review", "hospital", "--confirm", doctor)
     assert (again.exit_code, "nothing was changed" in again.stderr) == (2, True)
+
+
+def ask_for_another_address(session: Session, site: Site, role: str) -> None:
+    person = site.portal.person
+    request_by_staff(
+        session,
+        person(role),
+        f"{role}@elsewhere.example",
+        person("ward_clerk"),
+        person("auditor"),
+        utcnow(),
+        timedelta(days=3),
+    )
+
+
+@pytest.mark.parametrize("whom", [Whom.STAFF, Whom.NOBODY])
+def test_what_waited_about_accounts_is_called_off_with_a_restore(site: Site, whom: Whom) -> None:
+    """It may have been called off since the backup; nobody can object to it a second time."""
+    with site.portal.session("hospital") as session, session.begin():
+        for role in ("porter", "patient"):
+            ask_for_another_address(session, site, role)
+    made = site.create()
+    with site.portal.session("hospital") as session, session.begin():
+        kept = session.scalar(select(func.count()).select_from(Activation))
+        for role in ("porter", "patient"):
+            cancel_all(session, site.portal.person(role), utcnow())
+    place = site.elsewhere()
+    place.restore(made, whom=whom)
+    with Session(place.engine) as session, session.begin():
+        if whom is Whom.STAFF:
+            confirm(session, [site.portal.person("porter")], utcnow())
+        done = apply_due(session, utcnow() + timedelta(days=4))
+        left = session.scalar(select(func.count()).select_from(Activation))
+    assert (len(done), left) == ((0, 0) if whom is Whom.STAFF else (2, kept))
+
+
+def test_what_waits_about_an_account_that_is_held_does_not_happen(site: Site, made: Made) -> None:
+    place = site.elsewhere()
+    place.restore(made)
+    with Session(place.engine) as session, session.begin():
+        ask_for_another_address(session, site, "patient")
+        hold(session, [site.portal.person("patient")], utcnow())
+        confirm(session, [site.portal.person("patient")], utcnow())
+        assert apply_due(session, utcnow() + timedelta(days=4)) == []

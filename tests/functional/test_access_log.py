@@ -540,7 +540,7 @@ def test_no_event_no_look(patient, monkeypatch, page):
     def broken(session, event):
         raise OperationalError("insert", {}, OSError("full"))
 
-    monkeypatch.setattr("medportal.audit.requests.append", broken)
+    monkeypatch.setattr("medportal.audit.requests.append_all", broken)
     path = patient.path + page.replace("entry", event.id)
     answer = browser.get(path, expect_errors=True)
     assert answer.status_int >= 500 and "one of your records" not in answer.text

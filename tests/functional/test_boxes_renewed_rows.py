@@ -53,7 +53,7 @@ def as_before(
     for box, group in (("inbox", Group.JOBS), ("outbox", Group.OUTBOX)):
         passphrase = keys.passphrase(group)
         private = files.load_private(home / "vault", box, passphrase)
-        secret = files.protect(files._purpose(box), private.to_bytes(), passphrase, cheap)
+        secret = files.protect(files.purpose_of(box), private.to_bytes(), passphrase, cheap)
         files.keyfiles.replace(home / "vault" / f"{box}.key", secret)
     yield
     for name in ("vault", "secrets"):

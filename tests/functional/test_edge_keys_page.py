@@ -39,6 +39,7 @@ def test_the_edge_itself_gets_them(trusting):
     assert set(answer.json) == set(EDGE_FILES)
     assert answer.headers["Cache-Control"] == "no-store"
     assert "BEGIN PRIVATE KEY" not in answer.text
+    assert ("edge-keys-given", "allowed", "process:edge", None) in trusting.events("hospital")
     assert answer.json["web.pem"].count("BEGIN ENCRYPTED PRIVATE KEY") == 1
     # A browser behind the edge: nginx says for whom it speaks, always.
     get(trusting, EDGE, 303, **{"X-Forwarded-For": "203.0.113.9"})

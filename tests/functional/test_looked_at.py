@@ -190,6 +190,6 @@ def test_no_event_no_look(portal, suspect, auditor, monkeypatch, query):
     def broken(session, event):
         raise OperationalError("insert", {}, OSError("full"))
 
-    monkeypatch.setattr("medportal.audit.requests.append", broken)
+    monkeypatch.setattr("medportal.audit.requests.append_all", broken)
     answer = auditor.get(path_of(suspect) + query, expect_errors=True)
     assert answer.status_int >= 500 and "Ana Alva" not in answer.text

@@ -141,7 +141,8 @@ def test_what_was_done_to_a_document_is_said_and_nothing_is_shown(
         sealed = rows.find_one(document)["sealed"]
         match what:
             case "changed":
-                rows.update_one(document, {"$set": {"sealed": sealed[:-1] + b"\x00"}})
+                last = bytes([sealed[-1] ^ 1])
+                rows.update_one(document, {"$set": {"sealed": sealed[:-1] + last}})
             case "gone":
                 rows.delete_one(document)
             case "swapped":

@@ -162,6 +162,13 @@ def whole(answer: TestResponse, *paths: str) -> tuple[Any, ...]:
     return answer.status_int, sorted(headers.items()), _TOKEN.sub("TOKEN", body)
 
 
+def send_form(browser: Any, path: str, fields: Any = None) -> TestResponse:
+    """Send a form as from a page that was just opened: what the deed before had to say is read."""
+    token = browser.get("/help").forms[0]["csrf_token"].value
+    fields = {"csrf_token": token, **(fields or {"__formid__": "form"})}
+    return browser.app.post(path, fields, expect_errors=True)
+
+
 def assert_alike(browser: Any, method: str, path: str, absent: str, fields: Any = None) -> None:
     """Ask for two things and compare the answers."""
     answers = []
@@ -169,7 +176,7 @@ def assert_alike(browser: Any, method: str, path: str, absent: str, fields: Any 
         if method == "GET":
             answer = browser.get(each, expect_errors=True)
         else:
-            answer = browser.post(each, fields or {"__formid__": "form"}, expect_errors=True)
+            answer = send_form(browser, each, fields)
         answers.append(whole(answer, each.split("?")[0], each))
     assert answers[0] == answers[1], f"{method} {path}"
 
@@ -213,10 +220,7 @@ def test_every_address_with_the_neighbours_cookies(portal, things, tenant):
             for browser in (stranger, anonymous)
         ]
         assert _without_cookies(answers[0]) == _without_cookies(answers[1]), address
-        deeds = [
-            whole(browser.post(address, {"__formid__": "form"}, expect_errors=True), address)
-            for browser in (stranger, anonymous)
-        ]
+        deeds = [whole(send_form(browser, address), address) for browser in (stranger, anonymous)]
         assert _without_cookies(deeds[0]) == _without_cookies(deeds[1]), address
 
 

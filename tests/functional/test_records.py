@@ -190,7 +190,7 @@ def test_no_audit_no_read(portal, monkeypatch):
     def broken(session, event):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("medportal.audit.requests.append", broken)
+    monkeypatch.setattr("medportal.audit.requests.append_all", broken)
     answer = browser.get(page.request.path, expect_errors=True)
     assert answer.status_int == 500
     assert MARKER not in answer.text and "disk" not in answer.text

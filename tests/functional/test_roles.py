@@ -204,7 +204,7 @@ PUBLIC = {
     "privacy",
     "accessibility",
     "authority-file",
-    # Answers the edge alone: tests/functional/test_edge_keys.py.
+    # Answers the edge alone: tests/functional/test_edge_keys_page.py.
     "edge-keys",
 }
 CASES = [

@@ -366,13 +366,33 @@ def test_the_command_takes_tells_nginx_and_warns(site, portal, monkeypatch, tmp_
     assert told == [(os.getpid(), signal.SIGHUP)]
     # The new key is good from LATER on, which TLS here takes for the future.
     monkeypatch.setattr(edge_host, "fetch", lambda *arguments: site.given())
-    # nginx is left alone where nothing is new; what ends soon is an exit status.
+    # nginx is told each time: a run before may have ended between the files and this. What ends
+    # soon is an exit status.
     status, rows = run(NOW + timedelta(days=365 - 20))
-    assert (status, [row["renewed"] for row in rows], len(told)) == (1, ["no", "no"], 1)
+    assert (status, [row["renewed"] for row in rows], len(told)) == (1, ["no", "no"], 2)
     renewed = CliRunner().invoke(
         main, ["--config", str(ini), "--json", "edge", "renew", "hospital"]
     )
     assert json.loads(renewed.stdout)["renewed"] == "nothing is due"
+
+
+def test_an_nginx_that_does_not_run_is_named(tmp_path, monkeypatch):
+    def gone(*_arguments):
+        raise ProcessLookupError
+
+    (tmp_path / "pid").write_text("4711")
+    monkeypatch.setattr(edge_host.os, "kill", gone)
+    with pytest.raises(EdgeFilesUnfit, match="start nginx"):
+        edge_host.reload(tmp_path / "pid")
+
+
+def test_what_does_not_open_and_what_is_no_address_are_named(site):
+    wrong = edge_host.Edge(site.base / "nginx", b"another passphrase")
+    with pytest.raises(EdgeFilesUnfit, match="passphrase"):
+        edge_host.fetch(wrong, "https://localhost:1", "portal.example")
+    for address in ("https://localhost:99999", "http://localhost", "https://", "localhost"):
+        with pytest.raises(edge_host.PortalUnreachable, match="say where"):
+            edge_host.fetch(wrong, address, "portal.example")
 
 
 @pytest.mark.parametrize("text", ["", "0", "1", "-1", "x", "12 13"])

@@ -109,7 +109,7 @@ def test_nobody_s_count_is_lost_when_many_threads_of_two_processes_write(engines
         assert connection.scalar(READ) == 160
 
 
-def test_whoever_holds_a_turn_too_long_keeps_others_out_no_longer_than_sqlite_would(engines):
+def test_who_waits_for_a_turn_in_vain_hears_it_once_and_goes_on_later(engines):
     ours, _ = engines
     with ours.connect() as holder, ours.connect() as other:
         holder.execute(COUNT)

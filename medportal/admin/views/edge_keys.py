@@ -6,6 +6,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
+from medportal.audit.events import Action
 from medportal.pki.carried import prepared
 from medportal.web.edge import is_edge_itself
 
@@ -20,4 +21,6 @@ def edge_keys(request: Request) -> Response:
     found = prepared(request.keys.places.edge) if is_edge_itself(request) else None
     if found is None:
         raise HTTPNotFound()
+    # A thief with the edge's certificate would be seen: the edge itself asks once a day.
+    request.audit(Action.EDGE_KEYS_GIVEN, actor="process:edge")
     return Response(json_body=found, content_type="application/json", cache_control="no-store")

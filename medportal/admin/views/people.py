@@ -106,7 +106,7 @@ def _line(request: Request, line: PersonLine) -> tuple[str, str, str, tuple[str,
         request.route_path("person", person=line.id),
         line.name,
         ", ".join(words.role_words(request, role) for role in staff),
-        words.person_state(line.active, line.activated),
+        words.person_state(line.active, line.held, line.activated),
     )
 
 
@@ -182,7 +182,7 @@ def person(request: Request) -> dict[str, Any]:
     return {
         "person": found,
         "is_self": found.id == request.identity.person_id,
-        "state": words.person_state(found.active, found.activated),
+        "state": words.person_state(found.active, found.held, found.activated),
         "contact": service.shows_contact(request.tenant, found),
         "language": LANGUAGES.get(found.language, found.language),
         "roles": _roles(request, found),
