@@ -276,6 +276,6 @@ def test_a_passphrase_is_changed_and_the_log_tells(commands: Commands, tmp_path:
     assert "make a backup" in result.stderr
     assert "0123456789" not in result.stdout + result.stderr
     assert commands.passphrase("pair").read_text() == new.read_text()
-    told = [e for e in commands.portal.events(HOSPITAL) if e[0] == "keys-rotated"]
+    told = [e for e in commands.portal.events(HOSPITAL) if e[0] == "passphrase-changed"]
     assert len(told) >= 2
     assert "already" in commands.refusal(*words)
