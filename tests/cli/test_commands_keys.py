@@ -267,7 +267,7 @@ def test_a_rekey_without_the_passphrase_of_a_box_does_the_rest_and_says_so(
 
 def test_a_passphrase_is_changed_and_the_log_tells(commands: Commands, tmp_path: Path) -> None:
     new = tmp_path / "new.passphrase"
-    new.write_text("0123456789abcdefghijklmnopqrstuvwxyz\n")
+    new.write_text("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI\n")
     new.chmod(0o600)
     words = ("keys", "passphrase", HOSPITAL, "pair", "--new-passphrase-file", new)
     result = commands.run(*words)
