@@ -21,7 +21,7 @@ from medportal.settings import Settings
 
 STOP_SECONDS = 20
 LEFT_BEHIND_SECONDS = 5
-READY_SECONDS = 60
+READY_SECONDS = 180
 Say = Callable[[str], None]
 
 
