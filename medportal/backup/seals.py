@@ -3,7 +3,9 @@
 The machine that makes backups opens none, so it could not check what it keeps. A seal is the
 file's size and SHA-256 as they were written, signed with both keys of the audit log's heads. Read
 back and compared, it shows a disk that lost something, or a file that was exchanged. It does not
-show that the backup opens: that takes the backup key (:mod:`medportal.backup.checking`).
+show that the backup opens: that takes the backup key (:mod:`medportal.backup.checking`). The
+moment of verification is the one that the file states, with no newer list, as when a backup is
+opened: a thief of both keys passes, and a withdrawal since is not seen.
 
 A seal, numbered as in the code:
 

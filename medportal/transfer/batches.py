@@ -28,7 +28,6 @@ from medportal.audit.errors import BadProof
 from medportal.audit.merkle import (
     HASH_LENGTH,
     Frontier,
-    Lookup,
     inclusion_proof,
     leaf_hash,
     verify_inclusion,
@@ -36,7 +35,7 @@ from medportal.audit.merkle import (
 from medportal.core import canonical
 from medportal.pki import errors
 from medportal.pki.profiles import meaning
-from medportal.pki.signatures import verify_signature
+from medportal.pki.signatures import MAX_STATEMENT_BYTES, verify_signature
 from medportal.pki.signers import Signer
 from medportal.pki.verify import VerifiedLeaf
 
@@ -46,7 +45,6 @@ MOST = 64
 MAX_PATH = HASH_LENGTH * (MOST - 1).bit_length()
 """Greatest length of a path in bytes."""
 
-MAX_BYTES = 1024 * 1024
 REMEMBER = 8
 """How many batches of one connection are remembered as verified."""
 
@@ -81,7 +79,10 @@ def places(leaves: Sequence[bytes]) -> list[Place]:
         tree, made = tree.append(leaf_hash(leaf))
         nodes.update(((node.level, node.index), node.hash) for node in made)
     root = tree.root()
-    lookup: Lookup = lambda level, index: nodes[level, index]  # noqa: E731
+
+    def lookup(level: int, index: int) -> bytes:
+        return nodes[level, index]
+
     return [
         Place(index, size, b"".join(inclusion_proof(index, size, lookup)), root)
         for index in range(size)
@@ -144,7 +145,7 @@ class Batched:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Batched":
         """Return the statement in ``data``. Raises ``MalformedStatement``."""
-        if len(data) > MAX_BYTES:
+        if len(data) > MAX_STATEMENT_BYTES:
             raise errors.MalformedStatement("the statement is too large")
         try:
             return cls._from_map(canonical.decode(data))

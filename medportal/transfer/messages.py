@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from medportal.core import canonical
 from medportal.core.ids import is_id
+from medportal.transfer.batches import MAX_PATH, MOST
 from medportal.transfer.errors import Code, MessageError
 
 VERSION = 1
@@ -20,9 +21,6 @@ SUITE = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
 """The one HPKE suite of version 1 (RFC 9180 base mode with the hybrid KEM)."""
 
 MAX_CHAIN = 4
-MAX_BATCH = 64
-"""How many offers one signature may cover; so a path in their tree has six hashes at most."""
-
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _WORD = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _KEY_ID = re.compile(r"[0-9a-zA-Z:._-]{1,64}")
@@ -129,9 +127,9 @@ CHECKS: Mapping[str, Check] = {
     "offer": _is_id,
     "key": _octets(1_216, 1_216),
     "ttl_ms": _MILLIS,
-    "index": _whole(0, MAX_BATCH - 1),
-    "size": _whole(1, MAX_BATCH),
-    "path": _octets(0, 192),
+    "index": _whole(0, MOST - 1),
+    "size": _whole(1, MOST),
+    "path": _octets(0, MAX_PATH),
     "root": _octets(32, 32),
     "after_ms": _MILLIS,
     "sealed": _octets(1, 1_040_000),
