@@ -7,10 +7,8 @@ is a process of its own.
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from medportal.core.ids import new_id
 
 HOSPITAL = "hospital"
 SECONDS = 120
+STOPPING = Path(__file__).with_name("command_that_stops.py")
 
 
 #: What goes on until a signal if it is not refused; ``portal`` becomes another program.
@@ -126,33 +125,19 @@ class Commands:
         return done.stderr
 
     def stopped_at(self, word: str, number: int, *words: Any) -> tuple[int, str]:
-        """Run a command, signal it when it has said a word; return status and what it said."""
-        process = subprocess.Popen(
-            self.command(*words),
+        """Run a command that signals itself when it has said a word; return status and words."""
+        program = [sys.executable, str(STOPPING), str(int(number)), word]
+        done = subprocess.run(
+            [*program, "--config", str(self.ini), "--json", *map(str, words)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             text=True,
+            timeout=SECONDS,
             cwd=ROOT,
-            # Whoever runs the tests may ignore Ctrl-C, and children would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-        watch = threading.Timer(SECONDS, process.kill)
-        watch.start()
-        said = []
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                said.append(line)
-                if word in line and process.poll() is None:
-                    os.kill(process.pid, number)
-            process.wait()
-        finally:
-            watch.cancel()
-            process.kill()
-            process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
-        return process.returncode, "".join(said)
+        assert word in done.stderr, done.stderr
+        return done.returncode, done.stderr
 
 
 @contextmanager
