@@ -17,9 +17,12 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--hospital-database", choices=["sqlite", "postgresql"])
     parser.add_argument("--documents", choices=["sql", "mongodb"], default="sql")
+    parser.add_argument("--senders", type=int, default=1, help="more than one: PostgreSQL only")
     parser.add_argument("--settle", type=float, default=600, help="seconds that healing may take")
     parser.add_argument("--keep", type=Path, help="where to put the logs of the runs")
     said = parser.parse_args()
+    if said.senders > 1 and said.database == "sqlite":
+        parser.error("several senders of one institution need --database postgresql")
     if reason := world.missing():
         print(f"faults: {reason}", file=sys.stderr)
         return 2
@@ -28,7 +31,7 @@ def main() -> int:
 
 def _run(said: argparse.Namespace, seed: str) -> int:
     words = [sys.executable, "-m", "faults.inside", "--outside", world.network(), "--seed", seed]
-    for name in ("records", "rounds", "database", "documents", "settle"):
+    for name in ("records", "rounds", "database", "documents", "settle", "senders"):
         words += [f"--{name}", str(getattr(said, name))]
     words += ["--hospital-database", said.hospital_database or said.database]
     if said.keep:

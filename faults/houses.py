@@ -20,6 +20,8 @@ from medportal.tenancy.registry import Database
 LABORATORY, HOSPITAL = "laboratory", "hospital"
 HOUSES = (LABORATORY, HOSPITAL)
 EXCHANGE_PORT = 4000
+#: The laboratory's first sender; the others have a number: ``sender-2``.
+SENDER = "sender"
 _INI = """
 [app:main]
 use = egg:medportal
@@ -101,15 +103,19 @@ class House:
         return process
 
 
-def build(wanted: dict[str, Wanted], mebibytes: int) -> dict[str, House]:
-    """Make both institutions, their disks of that size and their servers; start no service yet."""
+def build(wanted: dict[str, Wanted], mebibytes: int, senders: int = 1) -> dict[str, House]:
+    """Make both institutions, their disks of that size and their servers; start no service yet.
+
+    More than one sender of the laboratory needs PostgreSQL there.
+    """
     with ThreadPoolExecutor(len(HOUSES)) as pool:
         made = pool.map(lambda name: _found(name, wanted[name], mebibytes), HOUSES)
         houses = {house.id: house for house in made}
         said = dict(zip(HOUSES, pool.map(lambda name: _export(houses[name]), HOUSES), strict=True))
         list(pool.map(lambda name: _trust(houses[name], _other(name), said[_other(name)]), HOUSES))
     laboratory, hospital = houses[LABORATORY], houses[HOSPITAL]
-    laboratory.service("sender", "transfer", "send", LABORATORY)
+    for number in range(senders):
+        laboratory.service(SENDER + f"-{number + 1}" * (number > 0), "transfer", "send", LABORATORY)
     hospital.service("receiver", "transfer", "receive", HOSPITAL)
     for house in HOUSES:
         houses[house].service(f"jobs-{house}", "jobs", house)

@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="faults.inside")
     for name in ("outside", "database", "hospital-database", "documents"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("seed", "records", "rounds"):
+    for name in ("seed", "records", "rounds", "senders"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--settle", type=float, required=True)
     parser.add_argument("--keep", type=Path)
@@ -36,6 +36,7 @@ def main() -> int:
         Wanted(said.hospital_database, said.documents),
         said.settle,
         said.keep,
+        said.senders,
     )
     figures = run.run(order, lambda line: print(line, file=sys.stderr, flush=True))
     print(run.line(figures), flush=True)

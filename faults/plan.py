@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faults.houses import HOSPITAL, LABORATORY
+from faults.houses import HOSPITAL, LABORATORY, SENDER
 from faults.wire import Kind, Moment
 
 
@@ -138,13 +138,14 @@ def _round(
 ) -> list[Step]:
     """Return one fault of each kind, for each whom it can hit."""
     databases = [name for name in victims if name.startswith(("database", "documents"))]
-    struck = ["sender", "receiver", *databases, ""]
+    senders = [name for name in victims if name.startswith(SENDER)]
+    struck = [*senders, "receiver", *databases, ""]
     return [
         *(Kill(victim, _down(dice)) for victim in victims),
         *(_strike(dice, victim) for victim in struck),
-        _strike(dice, "sender"),
+        _strike(dice, dice.choice(senders)),
         _strike(dice, "receiver"),
-        Freeze(dice.choice(["sender", "receiver"]), dice.uniform(0.5, 2.5)),
+        Freeze(dice.choice([*senders, "receiver"]), dice.uniform(0.5, 2.5)),
         CutCable(dice.choice([LABORATORY, HOSPITAL]), True, dice.uniform(0.5, 3)),
         CutCable(dice.choice([LABORATORY, HOSPITAL]), False, dice.uniform(0.3, 2)),
         Lose(dice.randint(5, 30), dice.uniform(1, 3)),

@@ -41,6 +41,7 @@ class Order:
     hospital: Wanted
     settle: float
     keep: Path | None = None
+    senders: int = 1
 
 
 @dataclass
@@ -221,7 +222,7 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
     clock = _Clock()
     mebibytes = _BASE_MEBIBYTES + order.records * _RECORD_BYTES // 2**20
     wanted = {LABORATORY: order.laboratory, HOSPITAL: order.hospital}
-    houses = institutions.build(wanted, mebibytes)
+    houses = institutions.build(wanted, mebibytes, order.senders)
     clerk = Clerk(houses[LABORATORY], random.Random(order.seed))
     clerk.register(houses[HOSPITAL], PATIENTS)
     clock.stop("preparing")
@@ -268,6 +269,7 @@ def _figures(it: Run, steps: int, seconds: dict[str, float]) -> dict[str, Any]:
         "seed": order.seed,
         LABORATORY: f"{order.laboratory.database}, documents in {order.laboratory.documents}",
         HOSPITAL: f"{order.hospital.database}, documents in {order.hospital.documents}",
+        "senders": order.senders,
         "records": len(it.clerk.entered),
         "corrections": it.clerk.corrections,
         "entered_again": it.clerk.again,
