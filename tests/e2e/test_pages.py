@@ -85,6 +85,16 @@ def go(page, url, where):
 
 
 NEW = {"en": "New record", "pt": "Novo registo"}
+#: Texts that are broken after every few letters: many lines, in hardly any width.
+SQUEEZED = """
+Array.from(document.querySelectorAll("main *")).filter(it => {
+  const words = Array.from(it.childNodes).filter(n => n.nodeType === Node.TEXT_NODE)
+    .map(n => n.data.trim()).join("");
+  if (words.length < 8) return false;
+  const box = it.getBoundingClientRect(), letter = parseFloat(getComputedStyle(it).fontSize);
+  return box.width > 2 && box.width < 3 * letter && box.height > 4 * letter;
+}).map(it => it.textContent.trim().slice(0, 40))
+"""
 NARROWEST = 320
 #: Seconds; some pages ask again who it is ten minutes after somebody signed in.
 STILL_FRESH = 240
@@ -134,6 +144,7 @@ def test_a_page_is_accessible_and_fits(
         found = Axe().run(page)
         assert found.violations_count == 0, (page.url, found.generate_report())
         assert page.evaluate(WIDER) <= 0, f"{where} runs over at {width}"
+        assert page.evaluate(SQUEEZED) == [], f"{where} has columns too narrow to read"
         if "MEDPORTAL_SHOTS" in os.environ:
             name = f"page-{tenant}-{role or 'anybody'}-{number}-{language}-{width}.png"
             page.screenshot(path=shots / name, full_page=True)
