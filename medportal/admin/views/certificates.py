@@ -17,6 +17,7 @@ from medportal.core.permissions import Permission
 from medportal.pki.expiry import State
 from medportal.pki.profiles import Purpose
 from medportal.pki.published import FILES_SECONDS, published
+from medportal.pki.requests import grouped
 from medportal.pki.standing import (
     AUTHORITY,
     EDGE_AUTHORITY,
@@ -86,7 +87,8 @@ def _line(each: Standing) -> tuple[Any, str, Any, Any, tuple[str, Any], str]:
     state = STATE_WORDS[each.state]
     if each.has_request:
         state = ("warn", _("Requested, waits for its certificate"))
-    return what, each.serial, each.not_after, left_words(each.days_left), state, each.fingerprint
+    left, serial = left_words(each.days_left), grouped(each.serial)
+    return what, serial, each.not_after, left, state, each.fingerprint
 
 
 def _partner(request: Request, each: PartnerStanding) -> tuple[Any, Any, Any, tuple[str, Any], str]:
