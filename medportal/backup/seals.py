@@ -15,6 +15,8 @@ A seal, numbered as in the code:
 """
 
 import hashlib
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,9 @@ from medportal.pki.verify import Anchors
 LABEL = "medportal backup file 1"
 SUFFIX = "backup"
 SEAL = ".seal"
+_DRAFT = re.compile(
+    r"\.(?P<tenant>.+)-\d{8}T\d{6}Z-[0-9a-f]{8}\.(?:data|keys)\.backup\.[0-9a-f]{16}", re.ASCII
+)
 #: Bytes read at a time.
 _PIECE = 1024 * 1024
 
@@ -79,6 +84,20 @@ def name_of(label: Label) -> str:
     return f"{label.tenant}-{moment}-{label.backup[:8]}.{label.part}.{SUFFIX}"
 
 
+def draft_of(path: Path) -> Path:
+    """Return another name, beginning with a dot, for a backup file until it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def drafts(directory: Path, tenant: str) -> list[Path]:
+    """Return the drafts in a directory: backups in the making, or left by one that was killed."""
+    return [
+        path
+        for path in sorted(directory.glob(f".*.{SUFFIX}.*"))
+        if (found := _DRAFT.fullmatch(path.name)) and found["tenant"] == tenant
+    ]
+
+
 def seal_of(path: Path) -> Path:
     """Return where the seal of a backup file lies."""
     return path.with_name(path.name + SEAL)
@@ -90,16 +109,26 @@ def write_seal(path: Path, file: Measured, label: Label, signers: Sequence[Signe
     write_file(seal_of(path), canonical.encode(said), PUBLIC)
 
 
-def read_seal(path: Path, tenant: str, part: str, authority: Anchors) -> Sealed:
-    """Return a backup file with its seal; the file's contents are not read (1, 2).
+def own_label(path: Path, tenant: str, part: str) -> Label:
+    """Return what a file says of itself, if that is what it is called (1).
 
-    Raises ``NotABackup`` for what is no such part of a backup of this institution, ``NoSeal``, or
-    ``NotSignedHere``.
+    Raises ``NotABackup`` for what is no such part of a backup of this institution.
     """
-    with path.open("rb") as file:
-        label = read_label(file)
+    try:
+        with path.open("rb") as file:
+            label = read_label(file)
+    except NotABackup as error:
+        raise NotABackup(f"{path}: {error}") from None
     if (label.tenant, label.part, name_of(label)) != (tenant, part, path.name):  # (1)
         raise NotABackup(f"{path} is no {part} file of a backup of {tenant}, or was renamed")
+    return label
+
+
+def read_seal(path: Path, label: Label, authority: Anchors) -> Sealed:
+    """Return a backup file with its seal; the file's contents are not read (2).
+
+    Raises ``NoSeal`` or ``NotSignedHere``.
+    """
     size, digest = _signed(path, label, authority)
     return Sealed(path, label, size, digest)
 

@@ -341,7 +341,7 @@ def test_a_backup_is_made_in_its_role(guarded: Guarded, entered: str, tmp_path: 
         lambda counts: None,
     )
     opens = backup.opener(tmp_path / "away", passphrase)
-    checked = backup.check([done.data, done.keys], opens, utcnow())
+    checked = backup.verify([done.data, done.keys], opens, utcnow()).whole
     assert done.damaged == 0 and checked[0].counts.rows > 0
     made.registry.dispose()
     made.app.registry["tenants"].dispose()
