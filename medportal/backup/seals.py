@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from medportal.backup.checking import PURPOSES
+from medportal.backup.checking import PURPOSES, vouched
 from medportal.backup.container import Label, read_label
 from medportal.backup.errors import BackupDamaged, NoSeal, NotABackup, NotSignedHere
 from medportal.core import canonical
-from medportal.pki.errors import PkiError
 from medportal.pki.files import PUBLIC, write_file
-from medportal.pki.layout import load_profiles
-from medportal.pki.signatures import MAX_STATEMENT_BYTES, Signed, sign_statement, verify_statement
+from medportal.pki.signatures import MAX_STATEMENT_BYTES, sign_statement
 from medportal.pki.signers import Signer
 from medportal.pki.verify import Anchors
 
@@ -146,7 +144,10 @@ def require_whole(sealed: Sealed) -> None:
 
 def _signed(path: Path, label: Label, authority: Anchors) -> tuple[int, bytes]:
     """Return size and digest for which the authority vouches (2)."""
-    said = [_verified(path, each, label, authority) for each in _statements(path)]
+    said = [
+        dict(each)
+        for each in vouched(_statements(path), LABEL, label, authority, f"the seal of {path}")
+    ]
     first = said[0]
     if any(each != first for each in said):
         raise NotSignedHere(f"the seal of {path} contradicts itself")
@@ -158,8 +159,8 @@ def _signed(path: Path, label: Label, authority: Anchors) -> tuple[int, bytes]:
     return size, digest
 
 
-def _statements(path: Path) -> list[tuple[bytes, int]]:
-    """Return the statements of a seal, each with its place among :data:`PURPOSES`."""
+def _statements(path: Path) -> list[bytes]:
+    """Return the statements of a seal, one for each of :data:`PURPOSES`."""
     try:
         with seal_of(path).open("rb") as file:
             found = canonical.decode(file.read(len(PURPOSES) * MAX_STATEMENT_BYTES + _PIECE))
@@ -173,26 +174,4 @@ def _statements(path: Path) -> list[tuple[bytes, int]]:
         raise NotSignedHere(f"the seal of {path} is not signed with both keys")
     if any(type(each) is not bytes for each in found):
         raise NotSignedHere(f"the seal of {path} is malformed")
-    return [(each, place) for place, each in enumerate(found)]
-
-
-def _verified(
-    path: Path, statement: tuple[bytes, int], label: Label, authority: Anchors
-) -> dict[str, object]:
-    data, place = statement
-    try:
-        return dict(
-            verify_statement(
-                Signed.from_bytes(data),
-                LABEL,
-                ca=authority,
-                purpose=PURPOSES[place],
-                institution=label.tenant,
-                crl_limits=load_profiles().crl_limits,
-                at=label.made,
-            )
-        )
-    except PkiError as error:
-        raise NotSignedHere(
-            f"the institution's authority does not vouch for the seal of {path} ({error.code})"
-        ) from None
+    return found
