@@ -97,7 +97,7 @@ def measure(engine: str, home: Path, patients: int, new: Callable[[str], str]) -
     bare, copied = timed(lambda: encrypt(size)), timed(lambda: copy(done, home))
     for what, seconds in (
         ("create", taken),
-        ("verify", timed(lambda: backup.check([done.data, done.keys], opener, utcnow()))),
+        ("verify", timed(lambda: backup.verify([done.data, done.keys], opener, utcnow()))),
         (
             "restore",
             timed(

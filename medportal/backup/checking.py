@@ -13,7 +13,7 @@ The time of a backup is its maker's word; what that makes possible is an older g
 place of a newer one, which shows in the time, and in the heads that partners hold.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +79,24 @@ def verify(label: Label, ending: Ending, authority: Anchors) -> None:
     """Raise ``NotSignedHere`` unless the authority vouches for what was read."""
     if len(ending.statements) != len(PURPOSES):
         raise NotSignedHere("the backup is not signed with both keys")
-    for statement, purpose in zip(ending.statements, PURPOSES, strict=True):
+    for said in vouched(ending.statements, LABEL, label, authority, "this backup"):
+        if said != {**label.fields(), "digest": ending.digest}:
+            raise NotSignedHere("what is signed is another backup")
+
+
+def vouched(
+    statements: Sequence[bytes], kind: str, label: Label, authority: Anchors, what: str
+) -> Iterator[Mapping[str, object]]:
+    """Yield what each of the statements about a part says, of :data:`PURPOSES` in their order.
+
+    ``kind`` is the label of such statements; ``what`` names the thing in the message. The moment
+    of verification is the one that the part states. Raises ``NotSignedHere``.
+    """
+    for statement, purpose in zip(statements, PURPOSES, strict=True):
         try:
-            said = verify_statement(
+            yield verify_statement(
                 Signed.from_bytes(statement),
-                LABEL,
+                kind,
                 ca=authority,
                 purpose=purpose,
                 institution=label.tenant,
@@ -92,7 +105,5 @@ def verify(label: Label, ending: Ending, authority: Anchors) -> None:
             )
         except PkiError as error:
             raise NotSignedHere(
-                f"the institution's authority does not vouch for this backup ({error.code})"
+                f"the institution's authority does not vouch for {what} ({error.code})"
             ) from None
-        if said != {**label.fields(), "digest": ending.digest}:
-            raise NotSignedHere("what is signed is another backup")

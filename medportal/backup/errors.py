@@ -31,8 +31,8 @@ class NothingWhole(BackupError):
     """No backup is there that is whole: there is nothing to keep in place of the others."""
 
 
-class TooOld(BackupError):
-    """The newest backup is older than it may be: none was made, or none arrived."""
+class TooLong(BackupError):
+    """Keys files were to stay for longer than people are told."""
 
 
 class PartsDiffer(BackupError):

@@ -32,7 +32,7 @@ from medportal.backup.container import DATA, KEYS, Label, SealedWriter
 from medportal.backup.errors import KeysChanged, SamePlace
 from medportal.backup.files import key_files
 from medportal.backup.frames import Counts, FrameWriter, Manifest, SealedDocument
-from medportal.backup.seals import Measured, name_of, seal_of, write_seal
+from medportal.backup.seals import Measured, draft_of, name_of, seal_of, write_seal
 from medportal.core.ids import new_id
 from medportal.pki.files import PRIVATE, make_directory
 from medportal.pki.signers import Signer
@@ -230,9 +230,8 @@ class _Part:
 @contextmanager
 def _part(directory: Path, label: Label, key: BoxPublicKey) -> Iterator[_Part]:
     make_directory(directory)
-    name = name_of(label)
-    place = directory / name
-    draft = directory / f".{name}.{secrets.token_hex(8)}"
+    place = directory / name_of(label)
+    draft = draft_of(place)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     try:
         with os.fdopen(descriptor, "wb") as file:

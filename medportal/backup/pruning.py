@@ -1,156 +1,114 @@
-"""Which backups are whole, and taking away those that are older than it takes.
+"""Taking away backups that are older than it takes; keys files by days, data files by number.
 
-Data and keys lie in two directories, and each keeps its own number of whole files: keys files go
-earlier, since an erasure ends with the last of them. What is newer than the oldest one kept stays,
-whole or not. The newest pair that is whole is never removed, and where there is none, nothing is.
+An erasure ends with the last keys file from before it, and people are told after how many days
+that is: so keys files go by their age, whether they are whole, damaged or without a seal, early
+enough that a night on which nothing runs breaks no promise. Data files open nothing by themselves;
+of these so many stay. The newest pair of which both files are whole always stays, and where there
+is none, nothing goes. If that pair is older than the promise, because no backup was made since,
+it is said.
+
+Only that pair is read to its end: to hash every file kept would take longer every night. Of older
+data files the seal and the size are compared; ``backup check --all`` reads them.
+
 Whatever else lies there, a file of somebody else's, one that was renamed or a seal that our
-authority does not vouch for, stops all of it before the first file is removed.
+authority does not vouch for, or one of the future, stops all of it before the first file is
+removed.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from medportal.backup.container import DATA, KEYS
-from medportal.backup.errors import BackupDamaged, NoSeal, NothingWhole, TooOld
 from medportal.backup.making import Places
-from medportal.backup.seals import SUFFIX, Sealed, read_seal, require_whole
-from medportal.pki.verify import Anchors
+from medportal.backup.seals import Sealed, drafts, seal_of
+from medportal.backup.shelves import Owner, Shelf, newest_pair, shelf
 
-SKEW = timedelta(minutes=5)
-"""By how much the clock of the machine that made a backup may be ahead."""
+EARLY = timedelta(days=2)
+"""How long before its days are over a keys file goes: a run is due every night, one may fail."""
+
+DEAD = timedelta(days=1)
+"""After how long without a write a draft is what a killed backup left behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How many whole files to keep of each part, at least one."""
+    """How many data files to keep, at least one, and for how long keys files may stay."""
 
     data: int
-    keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose backups they have to be."""
-
-    tenant: str
-    authority: Anchors
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """The files of one part in a directory, the newest first.
-
-    ``unsealed`` counts files of before there were seals: nothing here removes them.
-    """
-
-    part: str
-    files: tuple[Sealed, ...]
-    unsealed: int
-
-    def whole(self) -> Iterator[Sealed]:
-        """Return those that are as they were written, reading as few as are asked for."""
-        return (each for each in self.files if is_whole(each))
-
-
-def is_whole(sealed: Sealed) -> bool:
-    """Read a file to its end and tell whether it is as it was written."""
-    try:
-        require_whole(sealed)
-    except BackupDamaged:
-        return False
-    return True
+    keys: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was removed, and how many files that have no seal were left alone."""
+    """What was removed, how many data files without a seal were left alone, and the keys file that
+    had to stay although its days are over, for want of a newer backup.
+    """
 
     removed: tuple[Path, ...]
     unsealed: int
+    overdue: Path | None
 
 
-def shelf(directory: Path, part: str, owner: Owner) -> Shelf:
-    """Return the backup files in a directory.
+def prune(places: Places, owner: Owner, keep: Keep, now: datetime) -> Pruned:
+    """Remove what is older than it may be.
 
-    Raises ``NotABackup`` or ``NotSignedHere`` for a file that is called a backup and is none of
-    this institution's, or not of this part.
-    """
-    files, unsealed = [], 0
-    # What begins with a dot is in the making.
-    for path in sorted(directory.glob(f"[!.]*.{SUFFIX}")):
-        try:
-            files.append(read_seal(path, owner.tenant, part, owner.authority))
-        except NoSeal:
-            unsealed += 1
-    files.sort(key=lambda each: (each.label.made, each.label.backup), reverse=True)
-    return Shelf(part, tuple(files), unsealed)
-
-
-def newest_pair(data: Shelf, keys: Shelf) -> tuple[Sealed, Sealed]:
-    """Return the newest backup of which both files are whole. Raises ``NothingWhole``."""
-    known = {each.label.backup: each for each in keys.files}
-    for each in data.whole():
-        partner = known.get(each.label.backup)
-        if partner is not None and is_whole(partner):
-            return each, partner
-    raise NothingWhole("there is no backup of which both files are whole: nothing was removed")
-
-
-def check(
-    places: Places, owner: Owner, now: datetime, at_most: timedelta | None = None
-) -> tuple[Sealed, Sealed]:
-    """Return the newest pair, having read both files to their ends.
-
-    Raises ``NothingWhole``, ``BackupDamaged`` if the newest is not whole or of the future,
-    ``TooOld``, or what :func:`shelf` raises.
+    Raises ``NothingWhole``, ``NotABackup``, ``NotSignedHere``, or ``BackupDamaged`` for a file of
+    the future; then nothing was removed.
     """
     data, keys = shelf(places.data, DATA, owner), shelf(places.keys, KEYS, owner)
-    if not data.files or not keys.files:
-        raise NothingWhole("there is no backup here")
-    if data.files[0].label.backup != keys.files[0].label.backup:
-        raise BackupDamaged("the newest data file and the newest keys file are of two backups")
-    for each in (data.files[0], keys.files[0]):
-        require_whole(each)
-        if each.label.made > now + SKEW:
-            raise BackupDamaged(
-                f"{each.path} is of the future: it would pass for the newest until then. See the "
-                "clock of the machine that made it, and put the file elsewhere"
-            )
-        if at_most is not None and now - each.label.made > at_most:
-            raise TooOld(f"{each.path} is the newest backup, and too old: see why no other is here")
-    return data.files[0], keys.files[0]
-
-
-def prune(places: Places, owner: Owner, keep: Keep) -> Pruned:
-    """Remove backups that are older than the oldest one to keep.
-
-    Raises ``NothingWhole``, or what :func:`shelf` raises; then nothing was removed.
-    """
-    data, keys = shelf(places.data, DATA, owner), shelf(places.keys, KEYS, owner)
-    pair = newest_pair(data, keys)
+    for each in (data, keys):
+        for error in (*each.strange, *each.of_the_future(now)):
+            raise error
+    newest = newest_pair(data, keys)
+    dead = [path for each in (places.data, places.keys) for path in _dead_drafts(each, owner, now)]
     going = [
-        each
-        for part, count, newest in ((data, keep.data, pair[0]), (keys, keep.keys, pair[1]))
-        for each in _older(part, count, newest)
+        *_over_days(keys, keep.keys, newest[1], now),
+        *_over_number(data, keep.data, newest[0]),
     ]
-    for each in going:
-        each.path.unlink()
-        each.seal.unlink()
-    for directory in {each.path.parent for each in going}:
+    for path in (*dead, *going):
+        path.unlink()
+        # A file without a seal has none to remove.
+        seal_of(path).unlink(missing_ok=True)
+    for directory in {path.parent for path in (*dead, *going)}:
         _sync(directory)
-    return Pruned(tuple(each.path for each in going), data.unsealed + keys.unsealed)
+    return Pruned(
+        (*dead, *going),
+        len(data.unsealed),
+        newest[1].path if newest[1].label.made + keep.keys < now else None,
+    )
 
 
-def _older(part: Shelf, count: int, newest: Sealed) -> list[Sealed]:
-    """Return what is older than the last of so many whole files, and than the newest pair."""
-    kept = [each for each, _ in zip(part.whole(), range(count), strict=False)]
-    if len(kept) < count:
+def _over_days(keys: Shelf, stay: timedelta, newest: Sealed, now: datetime) -> list[Path]:
+    """Return the keys files that may not be there any longer when the next run is over."""
+    return [
+        each.path
+        for each in keys.ours
+        if each.label.made + stay - EARLY <= now and each.path != newest.path
+    ]
+
+
+def _over_number(data: Shelf, count: int, newest: Sealed) -> list[Path]:
+    """Return what is older than the last of so many files, counted from the newest whole one."""
+    counted = [
+        each
+        for each in data.files[data.files.index(newest) :]
+        if each.path.stat().st_size == each.size
+    ]
+    if len(counted) < count:
         return []
-    oldest = min(kept[-1].label.made, newest.label.made)
-    return [each for each in part.files if each.label.made < oldest]
+    oldest = counted[count - 1].label.made
+    return [each.path for each in data.files if each.label.made < oldest]
+
+
+def _dead_drafts(directory: Path, owner: Owner, now: datetime) -> list[Path]:
+    """Return what killed backups left behind: a draft may hold every key, and nobody sees it."""
+    return [
+        path
+        for path in drafts(directory, owner.tenant)
+        if datetime.fromtimestamp(path.lstat().st_mtime, UTC) < now - DEAD
+    ]
 
 
 def _sync(directory: Path) -> None:

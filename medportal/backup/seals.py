@@ -15,25 +15,28 @@ A seal, numbered as in the code:
 """
 
 import hashlib
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from medportal.backup.checking import PURPOSES
+from medportal.backup.checking import PURPOSES, vouched
 from medportal.backup.container import Label, read_label
 from medportal.backup.errors import BackupDamaged, NoSeal, NotABackup, NotSignedHere
 from medportal.core import canonical
-from medportal.pki.errors import PkiError
 from medportal.pki.files import PUBLIC, write_file
-from medportal.pki.layout import load_profiles
-from medportal.pki.signatures import MAX_STATEMENT_BYTES, Signed, sign_statement, verify_statement
+from medportal.pki.signatures import MAX_STATEMENT_BYTES, sign_statement
 from medportal.pki.signers import Signer
 from medportal.pki.verify import Anchors
 
 LABEL = "medportal backup file 1"
 SUFFIX = "backup"
 SEAL = ".seal"
+_DRAFT = re.compile(
+    r"\.(?P<tenant>.+)-\d{8}T\d{6}Z-[0-9a-f]{8}\.(?:data|keys)\.backup\.[0-9a-f]{16}", re.ASCII
+)
 #: Bytes read at a time.
 _PIECE = 1024 * 1024
 
@@ -79,6 +82,20 @@ def name_of(label: Label) -> str:
     return f"{label.tenant}-{moment}-{label.backup[:8]}.{label.part}.{SUFFIX}"
 
 
+def draft_of(path: Path) -> Path:
+    """Return another name, beginning with a dot, for a backup file until it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def drafts(directory: Path, tenant: str) -> list[Path]:
+    """Return the drafts in a directory: backups in the making, or left by one that was killed."""
+    return [
+        path
+        for path in sorted(directory.glob(f".*.{SUFFIX}.*"))
+        if (found := _DRAFT.fullmatch(path.name)) and found["tenant"] == tenant
+    ]
+
+
 def seal_of(path: Path) -> Path:
     """Return where the seal of a backup file lies."""
     return path.with_name(path.name + SEAL)
@@ -90,16 +107,26 @@ def write_seal(path: Path, file: Measured, label: Label, signers: Sequence[Signe
     write_file(seal_of(path), canonical.encode(said), PUBLIC)
 
 
-def read_seal(path: Path, tenant: str, part: str, authority: Anchors) -> Sealed:
-    """Return a backup file with its seal; the file's contents are not read (1, 2).
+def own_label(path: Path, tenant: str, part: str) -> Label:
+    """Return what a file says of itself, if that is what it is called (1).
 
-    Raises ``NotABackup`` for what is no such part of a backup of this institution, ``NoSeal``, or
-    ``NotSignedHere``.
+    Raises ``NotABackup`` for what is no such part of a backup of this institution.
     """
-    with path.open("rb") as file:
-        label = read_label(file)
+    try:
+        with path.open("rb") as file:
+            label = read_label(file)
+    except NotABackup as error:
+        raise NotABackup(f"{path}: {error}") from None
     if (label.tenant, label.part, name_of(label)) != (tenant, part, path.name):  # (1)
         raise NotABackup(f"{path} is no {part} file of a backup of {tenant}, or was renamed")
+    return label
+
+
+def read_seal(path: Path, label: Label, authority: Anchors) -> Sealed:
+    """Return a backup file with its seal; the file's contents are not read (2).
+
+    Raises ``NoSeal`` or ``NotSignedHere``.
+    """
     size, digest = _signed(path, label, authority)
     return Sealed(path, label, size, digest)
 
@@ -117,7 +144,10 @@ def require_whole(sealed: Sealed) -> None:
 
 def _signed(path: Path, label: Label, authority: Anchors) -> tuple[int, bytes]:
     """Return size and digest for which the authority vouches (2)."""
-    said = [_verified(path, each, label, authority) for each in _statements(path)]
+    said = [
+        dict(each)
+        for each in vouched(_statements(path), LABEL, label, authority, f"the seal of {path}")
+    ]
     first = said[0]
     if any(each != first for each in said):
         raise NotSignedHere(f"the seal of {path} contradicts itself")
@@ -129,8 +159,8 @@ def _signed(path: Path, label: Label, authority: Anchors) -> tuple[int, bytes]:
     return size, digest
 
 
-def _statements(path: Path) -> list[tuple[bytes, int]]:
-    """Return the statements of a seal, each with its place among :data:`PURPOSES`."""
+def _statements(path: Path) -> list[bytes]:
+    """Return the statements of a seal, one for each of :data:`PURPOSES`."""
     try:
         with seal_of(path).open("rb") as file:
             found = canonical.decode(file.read(len(PURPOSES) * MAX_STATEMENT_BYTES + _PIECE))
@@ -144,26 +174,4 @@ def _statements(path: Path) -> list[tuple[bytes, int]]:
         raise NotSignedHere(f"the seal of {path} is not signed with both keys")
     if any(type(each) is not bytes for each in found):
         raise NotSignedHere(f"the seal of {path} is malformed")
-    return [(each, place) for place, each in enumerate(found)]
-
-
-def _verified(
-    path: Path, statement: tuple[bytes, int], label: Label, authority: Anchors
-) -> dict[str, object]:
-    data, place = statement
-    try:
-        return dict(
-            verify_statement(
-                Signed.from_bytes(data),
-                LABEL,
-                ca=authority,
-                purpose=PURPOSES[place],
-                institution=label.tenant,
-                crl_limits=load_profiles().crl_limits,
-                at=label.made,
-            )
-        )
-    except PkiError as error:
-        raise NotSignedHere(
-            f"the institution's authority does not vouch for the seal of {path} ({error.code})"
-        ) from None
+    return found

@@ -1,7 +1,7 @@
 """``medportal backup``: make, check, prune and restore backups."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,6 +44,15 @@ def _opens_backups(command: Callable[..., None]) -> Callable[..., None]:
         "--passphrase-file", "passphrase", type=_FILE, required=True, help="Of the backup key."
     )
     return key(passphrase(command))
+
+
+def _end_with(wrong: Iterable[str]) -> None:
+    """Say what is not well; if anything is, end with status 1: the work itself was done."""
+    told = [f"medportal: {each}" for each in wrong]
+    for line in told:
+        say(line)
+    if told:
+        sys.exit(1)
 
 
 @backup.command("key")
@@ -101,15 +110,28 @@ def backup_create(context: Context, name: str, data: Path, keys: Path) -> None:
 @click.argument("name")
 @_places
 @click.option("--max-age", type=click.IntRange(1), help="How many hours old the newest may be.")
+@click.option("--all", "every", is_flag=True, help="Read every file, not the newest pair alone.")
 @click.pass_obj
-def backup_check(context: Context, name: str, data: Path, keys: Path, max_age: int | None) -> None:
-    """Read the newest backup back, without its key: both files are as they were written."""
+def backup_check(
+    context: Context, name: str, data: Path, keys: Path, max_age: int | None, every: bool
+) -> None:
+    """Read the newest backup back, without its key: both files are as they were written.
+
+    Exit status 1: they are not, or a file has no seal, is of somebody else, or should be gone.
+    """
     from medportal.backup.making import Places
     from medportal.ops.backup import check_sealed
 
     settings = context.settings()
     at_most = None if max_age is None else timedelta(hours=max_age)
-    found = check_sealed(settings, settings.tenant(name), Places(data, keys), utcnow(), at_most)
+    found = check_sealed(
+        settings,
+        settings.tenant(name),
+        Places(data, keys),
+        utcnow(),
+        at_most=at_most,
+        every=every,
+    )
     rows = [
         {
             "tenant": name,
@@ -119,37 +141,50 @@ def backup_check(context: Context, name: str, data: Path, keys: Path, max_age: i
             "bytes": each.size,
             "state": "as written",
         }
-        for each in found
+        for each in found.read
     ]
-    context.show(rows, "Newest backup")
+    context.show(rows, "Backups" if every else "Newest backup")
+    _end_with(found.wrong)
 
 
 @backup.command("prune")
 @click.argument("name")
 @_places
-@click.option("--keep", type=click.IntRange(1), required=True, help="How many backups to keep.")
+@click.option("--keep", type=click.IntRange(1), required=True, help="How many data files to keep.")
 @click.option(
-    "--keep-keys", type=click.IntRange(1), help="How many keys files; as many, if not said."
+    "--keys-days",
+    type=click.IntRange(1),
+    help="How many days keys files may stay, if fewer than retention.backup_days.",
 )
 @click.pass_obj
 def backup_prune(
-    context: Context, name: str, data: Path, keys: Path, keep: int, keep_keys: int | None
+    context: Context, name: str, data: Path, keys: Path, keep: int, keys_days: int | None
 ) -> None:
-    """Remove the oldest backups. Of those kept every file is read; the newest always stays."""
+    """Remove the oldest backups: keys files by days, data files by number.
+
+    The newest backup of which both files are whole always stays. Exit status 1: its keys file is
+    older than people are told, because no backup was made since.
+    """
     from medportal.backup.making import Places
-    from medportal.backup.pruning import Keep
     from medportal.ops.backup import prune
 
     settings = context.settings()
-    wanted = Keep(keep, keep_keys or keep)
-    done = prune(settings, settings.tenant(name), Places(data, keys), wanted)
+    places = Places(data, keys)
+    tenant_ = settings.tenant(name)
+    done = prune(settings, tenant_, places, utcnow(), keep=keep, keys_days=keys_days)
     rows = [{"tenant": name, "removed": str(path)} for path in done.removed]
     context.show(rows or [{"tenant": name, "removed": "nothing"}], "Removed")
     if done.unsealed:
         say(
-            f"medportal: {done.unsealed} backup files have no seal beside them and were left "
-            "alone: check and remove them by hand"
+            f"medportal: {done.unsealed} data files have no seal beside them and were left alone: "
+            "check and remove them by hand"
         )
+    if done.overdue is not None:
+        line = (
+            f"{done.overdue} is of the newest whole backup and stays, although its days are over, "
+            "and with it the keys of patients who were erased since: make a backup now"
+        )
+        _end_with([line])
 
 
 @backup.command("verify")
@@ -162,11 +197,13 @@ def backup_verify(
 ) -> None:
     """Open backup files and read them to their ends: whole, and this institution's own.
 
-    Of a directory, the newest files in it.
+    Of a directory, the newest files in it. Exit status 1: one is damaged, not signed by the
+    institution or too old, or there is none.
     """
-    from medportal.ops.backup import check, opener
+    from medportal.ops.backup import opener, verify
 
     at_most = None if max_age is None else timedelta(hours=max_age)
+    done = verify(list(paths), opener(away, passphrase), utcnow(), at_most)
     rows = [
         {
             "tenant": found.label.tenant,
@@ -177,9 +214,10 @@ def backup_verify(
             "files": found.counts.files,
             "state": "whole",
         }
-        for found in check(list(paths), opener(away, passphrase), utcnow(), at_most)
+        for found in done.whole
     ]
     context.show(rows, "Backups")
+    _end_with(done.wrong)
 
 
 @backup.command("restore")

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pyramid.authorization import ACLHelper, Authenticated, Everyone
-from pyramid.request import Request, RequestLocalCache
+from pyramid.request import Request
 from sqlalchemy.orm import Session
 
 from medportal.core.clock import utcnow
@@ -50,14 +50,12 @@ class PortalSecurityPolicy:
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
-        self._identities = RequestLocalCache(self._identity)
 
     def identity(self, request: Request) -> Identity | None:
-        """Return the signed-in identity at this request's tenant, or ``None``."""
-        found: Identity | None = self._identities.get_or_create(request)
-        return found
+        """Return the signed-in identity at this request's tenant, or ``None``.
 
-    def _identity(self, request: Request) -> Identity | None:
+        Made anew at each call: ``request.identity`` keeps it.
+        """
         login: OpenSession | None = request.login
         if login is None:
             return None

@@ -15,12 +15,14 @@ from medportal.audit.verifier import verify_session
 from medportal.backup import checking, making, pruning, restoring
 from medportal.backup.checking import Checked
 from medportal.backup.container import read_label
-from medportal.backup.errors import BackupDamaged, NothingWhole, TooOld
+from medportal.backup.errors import BackupDamaged, NotSignedHere, TooLong
 from medportal.backup.frames import Counts
 from medportal.backup.keys import Opener, load_opener, make_key, sealing_key
 from medportal.backup.making import Institution, Made, Places
 from medportal.backup.restoring import Pair, Restored
-from medportal.backup.seals import SUFFIX, Sealed
+from medportal.backup.seals import SUFFIX
+from medportal.backup.shelves import Owner
+from medportal.backup.watching import Wanted, Watched, watch
 from medportal.core.errors import ConfigurationError
 from medportal.delivery.models import Inbox
 from medportal.identity.models import Totp
@@ -76,53 +78,104 @@ def opener(away: Path, passphrase: Path) -> Opener:
     return load_opener(away, read_passphrase(passphrase))
 
 
-def check(
-    paths: list[Path], with_: Opener, now: datetime, at_most: timedelta | None = None
-) -> list[Checked]:
-    """Read backup files to their ends; see :mod:`medportal.backup.checking`.
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The files that are whole, and a sentence for each thing that is not well."""
 
-    Of a directory the newest of each institution and part. Raises ``TooOld`` for what was made
-    longer ago than ``at_most``.
+    whole: tuple[Checked, ...]
+    wrong: tuple[str, ...]
+
+
+def verify(
+    paths: list[Path], with_: Opener, now: datetime, at_most: timedelta | None = None
+) -> Verified:
+    """Open backup files and read them to their ends; see :mod:`medportal.backup.checking`.
+
+    Of a directory the newest of each institution and part. What was made longer ago than
+    ``at_most`` is not well. Raises ``NotABackup`` or ``WrongBackupKey`` where nothing can be told.
     """
-    found = [
-        checking.check(path, with_)
-        for each in paths
-        for path in (newest_files(each) if each.is_dir() else [each])
-    ]
-    for each in found:
-        if at_most is not None and now - each.label.made > at_most:
-            raise TooOld(f"{each.path} is whole, but too old: see why no other is here")
-    return found
+    whole: list[Checked] = []
+    wrong = [f"there is no backup in {each}" for each in paths if _is_bare(each)]
+    for path in (file for each in paths for file in _files(each)):
+        try:
+            found = checking.check(path, with_)
+        except (BackupDamaged, NotSignedHere) as error:
+            wrong.append(f"{path}: {error}")
+            continue
+        whole.append(found)
+        if at_most is not None and now - found.label.made > at_most:
+            wrong.append(f"{path} is whole, but too old: see why no other is here")
+    return Verified(tuple(whole), tuple(wrong))
+
+
+def _files(path: Path) -> list[Path]:
+    return newest_files(path) if path.is_dir() else [path]
+
+
+def _is_bare(path: Path) -> bool:
+    return path.is_dir() and not newest_files(path)
 
 
 def newest_files(directory: Path) -> list[Path]:
-    """Return the newest backup file of each institution and part. Raises ``NothingWhole``."""
+    """Return the newest backup file of each institution and part.
+
+    Raises ``NotABackup`` for a file that is only called one.
+    """
     newest: dict[tuple[str, str], tuple[datetime, Path]] = {}
     for path in sorted(directory.glob(f"[!.]*.{SUFFIX}")):
         with path.open("rb") as file:
             label = read_label(file)
         key = (label.tenant, label.part)
         newest[key] = max(newest.get(key, (label.made, path)), (label.made, path))
-    if not newest:
-        raise NothingWhole(f"there is no backup in {directory}")
     return [path for _, (_, path) in sorted(newest.items())]
 
 
 def check_sealed(
-    settings: Settings, tenant: Tenant, places: Places, now: datetime, at_most: timedelta | None
-) -> tuple[Sealed, Sealed]:
-    """Read the newest pair back without the backup key; see :mod:`medportal.backup.pruning`."""
-    return pruning.check(places, _owner(settings, tenant), now, at_most)
+    settings: Settings,
+    tenant: Tenant,
+    places: Places,
+    now: datetime,
+    *,
+    at_most: timedelta | None = None,
+    every: bool = False,
+) -> Watched:
+    """Read the newest pair back without the backup key; see :mod:`medportal.backup.watching`."""
+    wanted = Wanted(_promised(tenant), at_most, every)
+    return watch(places, _owner(settings, tenant), wanted, now)
 
 
-def prune(settings: Settings, tenant: Tenant, places: Places, keep: pruning.Keep) -> pruning.Pruned:
-    """Remove the oldest backups; see :mod:`medportal.backup.pruning`."""
-    return pruning.prune(places, _owner(settings, tenant), keep)
+def prune(
+    settings: Settings,
+    tenant: Tenant,
+    places: Places,
+    now: datetime,
+    *,
+    keep: int,
+    keys_days: int | None = None,
+) -> pruning.Pruned:
+    """Remove the oldest backups; see :mod:`medportal.backup.pruning`.
+
+    Keys files stay for ``keys_days``, if not said for as many as the tenant's file says to people.
+    Raises ``TooLong`` for more than these.
+    """
+    promised = _promised(tenant)
+    stay = promised if keys_days is None else timedelta(days=keys_days)
+    if stay > promised:
+        raise TooLong(
+            f"the pages of erasure promise that no keys file is older than {promised.days} days "
+            f"(retention.backup_days in the file of {tenant.id}): keep none for longer"
+        )
+    return pruning.prune(places, _owner(settings, tenant), pruning.Keep(keep, stay), now)
 
 
-def _owner(settings: Settings, tenant: Tenant) -> pruning.Owner:
+def _promised(tenant: Tenant) -> timedelta:
+    """Return how long after an erasure the last keys file from before it is gone."""
+    return timedelta(days=tenant.retention.backup_days)
+
+
+def _owner(settings: Settings, tenant: Tenant) -> Owner:
     places = TenantKeys(tenant, settings.home(tenant.id)).places
-    return pruning.Owner(tenant.id, authorities(places.pki))
+    return Owner(tenant.id, authorities(places.pki))
 
 
 @dataclass(frozen=True, slots=True)

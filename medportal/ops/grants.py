@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, text
 
+from medportal.backup.tables import FLEETING
 from medportal.core.errors import MedportalError
 from medportal.models import Base
 
@@ -100,8 +101,9 @@ def rights_of(process: ProcessRole) -> Rights:
     elif process is ProcessRole.RECEIVER:
         own = dict(_RECEIVER)
     elif process is ProcessRole.BACKUP:
-        # Reads everything, changes nothing, and tells the log that it did.
-        own = {**dict.fromkeys(tables, READ), **_AUDIT}
+        # Reads what a backup holds, changes nothing, and tells the log that it did. Who is signed
+        # in, or tries to, is in no backup.
+        own = {**dict.fromkeys(set(tables) - FLEETING, READ), **_AUDIT}
     else:
         audit = _SEQUENCER if process is ProcessRole.JOBS else _AUDIT
         seen = dict.fromkeys(_HEADS, READ)

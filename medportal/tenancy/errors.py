@@ -3,6 +3,10 @@
 from medportal.core.errors import MedportalError
 
 
+class CommittedAlone(MedportalError):
+    """A session of a request was committed by itself: only all of a request commits, or nothing."""
+
+
 class TenantBehind(MedportalError):
     """A tenant's database schema is not the one that this code was written for."""
 

@@ -17,6 +17,8 @@ from zope.sqlalchemy.datamanager import (
     join_transaction,
 )
 
+from medportal.tenancy.errors import CommittedAlone
+
 
 class JoinedSession(Session):
     """A session that joins the transaction of ``manager`` when it begins."""
@@ -46,8 +48,11 @@ def _join(session: JoinedSession, *_of_event: object) -> None:
 
 
 def _require_commit_by_manager(session: JoinedSession) -> None:
-    if not session.in_nested_transaction():
-        assert session.manager.get().status == ZopeStatus.COMMITTING, "the request commits"
+    """Raise ``CommittedAlone`` unless the transaction of the request is what commits."""
+    if session.in_nested_transaction():
+        return
+    if session.manager.get().status != ZopeStatus.COMMITTING:
+        raise CommittedAlone("a session that joined a request is committed with it, never alone")
 
 
 event.listen(JoinedSession, "after_begin", _join, propagate=True)

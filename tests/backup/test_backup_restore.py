@@ -23,7 +23,7 @@ from medportal.core.clock import utcnow
 from medportal.delivery.receipts import storage_epoch
 from medportal.identity.models import LoginSession, Totp
 from medportal.ops.audit import verify_tenant_log
-from medportal.ops.backup import Lost, check
+from medportal.ops.backup import Lost, verify
 from medportal.ops.pinned import pinned_head
 from medportal.ops.review import Whom
 from medportal.ops.rotation import change_of, rotate
@@ -309,7 +309,7 @@ def test_another_institutions_backup_is_refused(site: Site) -> None:
 
 def test_checking_tells_what_is_in_the_files(site: Site) -> None:
     made = site.create()
-    data, keys = check([made.data, made.keys], site.opener(), utcnow())
+    data, keys = verify([made.data, made.keys], site.opener(), utcnow()).whole
     assert (data.label.part, keys.label.part) == ("data", "keys")
     assert data.counts == made.counts
     assert keys.counts.rows == 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cli_helpers import Commands, Done
 from exchange_helpers import exchange
+from free_ports import free_port
 from installation import ROOT, TENANTS, Installation, install
 from sqlalchemy import func, select
 
@@ -79,12 +80,6 @@ def with_portal(site: Commands, *listeners: str) -> None:
     lines += [f"    {each}" for each in listeners]
     text = site.ini.read_text("utf-8") + "\n".join(["", *lines, "workers = 2", ""])
     site.ini.write_text(text, "utf-8")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def file_of(site: Commands, name: str = NAME) -> Path:

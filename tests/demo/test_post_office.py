@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from mail_servers import Running
 
 from medportal.core.errors import ConfigurationError
@@ -54,9 +55,7 @@ def settings_with(state: Path, port: int) -> Settings:
 @pytest.fixture
 def settings(tmp_path):
     """Give the settings of a demonstration with its post office prepared, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    made = settings_with(tmp_path / "state", port)
+    made = settings_with(tmp_path / "state", free_port())
     assert prepare_post_office(made, NOW)
     return made
 

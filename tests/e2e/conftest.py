@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e_running import Demonstration, free_ports, start, stop
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from e2e_running import Demonstration, start, stop
+from free_ports import free_ports
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from medportal.keys import Places
 from medportal.pki.layout import Layout
@@ -67,6 +68,9 @@ def chromium(
 
 
 NewPage = Callable[..., Page]
+#: Milliseconds that a page may take to do what is expected of it, on a machine with other work.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 HEIGHT = 900
 
 
@@ -86,7 +90,7 @@ def new_page(chromium: Browser) -> Iterator[NewPage]:
         if context is None:
             context = chromium.new_context(locale=locale)
             contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": HEIGHT})

@@ -46,7 +46,7 @@ def test_a_result_entered_at_the_laboratory_is_read_at_the_hospital(demonstratio
     # 3. The state changes on the page without a reload.
     saved = time.monotonic()
     state = responsible.locator("[data-poll-url], .live .tag").first
-    expect(state).to_have_text("Delivered", timeout=15_000)
+    expect(state).to_have_text("Delivered", timeout=60_000)
     took = time.monotonic() - saved
     print(f"shown as delivered {took:.1f} s after saving")
     expect(responsible.locator(".delivery")).to_contain_text("Receipt number")
@@ -133,7 +133,7 @@ def test_a_patient_unknown_there_is_said_in_words(demonstration, new_page, shots
     page.get_by_label("Body temperature").fill("36,9")
     page.get_by_role("button", name="Sign and save").click()
     state = page.locator("[data-poll-url]").first
-    expect(state).to_have_text("No such patient there", timeout=15_000)
+    expect(state).to_have_text("No such patient there", timeout=60_000)
     page.reload()
     expect(page.locator(".delivery")).to_contain_text("not registered there")
     page.screenshot(path=shots / "16-unknown-there.png", full_page=True)

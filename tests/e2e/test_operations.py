@@ -13,8 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from e2e_running import Demonstration, free_ports, start
+from e2e_running import Demonstration, start
 from e2e_wire import TENANTS, authority, channel, client, descendants, is_alive
+from free_ports import free_ports
 
 VARIABLES = ("HOSPITAL_PORT", "LABORATORY_PORT", "EXCHANGE_PORT", "MAIL_PORT")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from crx_institutions import TENANTS, House, enrol, found
-from e2e_running import free_ports
+from free_ports import free_port
 
 LAUNCHER = Path(__file__).parent / "e2e_as_user.py"
 RECEIVER, SENDER = "daemon", "nobody"
@@ -45,7 +45,7 @@ def hosts(root) -> Iterator[tuple[House, House]]:
     # Not below pytest's own directory: that is for root only.
     place = Path(tempfile.mkdtemp(prefix="medportal-users-"))
     place.chmod(0o711)
-    (port,) = free_ports(1)
+    port = free_port()
     houses = []
     for name in ("hospital", "laboratory"):
         host = place / name

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from free_ports import free_port
 
 from faults.wire import Kind, Moment, Trap, Wire
 
@@ -17,12 +18,6 @@ QUERY, OFFER, DELIVER, RECEIPT = 154, 1493, 6251, 1326
 def record(length: int) -> bytes:
     """Return a TLS record of application data that is so long, header included."""
     return b"\x17\x03\x03" + (length - 5).to_bytes(2, "big") + bytes(length - 5)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from free_ports import free_port
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect
 
@@ -176,9 +177,7 @@ def started(home: Path) -> MongoServer:
     home.mkdir(parents=True, exist_ok=True)
     (home / "empty.toml").write_text("", "utf-8")
     make_certificate(home)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     server = MongoServer(home, address, home / "ca.crt", "", "")
     server.start(auth=False)
     password = secrets.token_urlsafe(24)

@@ -16,6 +16,7 @@ from medportal.audit.append import append
 from medportal.audit.events import Action, Event
 from medportal.audit.models import AuditEvent
 from medportal.audit.verifier import verify_session
+from medportal.backup import tables
 from medportal.backup.making import Places
 from medportal.config import make_app
 from medportal.core.clock import utcnow
@@ -24,6 +25,7 @@ from medportal.delivery.models import Outbox
 from medportal.jobs import Jobs
 from medportal.models import Base
 from medportal.ops import backup
+from medportal.ops.audit import verify_tenant_log
 from medportal.ops.grants import (
     VERSION,
     NoSuchRole,
@@ -312,14 +314,23 @@ def test_a_file_has_no_roles(tmp_path: Any) -> None:
     engine.dispose()
 
 
-def test_backups_read_everything_and_change_nothing(guarded: Guarded, entered: str) -> None:
+def test_backups_read_what_they_hold_and_change_nothing(guarded: Guarded, entered: str) -> None:
     rights = rights_of(ProcessRole.BACKUP)
-    assert set(rights) == {*Base.metadata.tables, VERSION}
+    closed = {"login_session", "passkey_challenge", "sign_in_throttle"}
+    assert set(rights) == {*Base.metadata.tables, VERSION} - closed
+    # No right is given that making a backup has no use for.
+    with guarded.connection("hospital", ProcessRole.BACKUP) as connection:
+        there = tables.reflect(connection)
+    held = {table.name for table in (*tables.data_tables(there), *tables.key_tables(there))}
+    assert set(rights) == held | tables.APART
     changing = {table for table, given in rights.items() if set(given) != {"SELECT"}}
     assert changing == {"audit_event"}
     with guarded.connection("hospital", ProcessRole.BACKUP) as connection:
         for table in sorted(rights):
             connection.exec_driver_sql(f'SELECT count(*) FROM "{table}"')
+        for table in sorted(closed):
+            with pytest.raises(ProgrammingError), connection.begin_nested():
+                connection.exec_driver_sql(f'SELECT count(*) FROM "{table}"')
         for table in sorted(set(rights) - changing):
             with pytest.raises(ProgrammingError), connection.begin_nested():
                 connection.exec_driver_sql(f'DELETE FROM "{table}"')
@@ -341,7 +352,10 @@ def test_a_backup_is_made_in_its_role(guarded: Guarded, entered: str, tmp_path: 
         lambda counts: None,
     )
     opens = backup.opener(tmp_path / "away", passphrase)
-    checked = backup.check([done.data, done.keys], opens, utcnow())
+    checked = backup.verify([done.data, done.keys], opens, utcnow()).whole
     assert done.damaged == 0 and checked[0].counts.rows > 0
+    # The weekly check of the log is made in the same role.
+    database = made.registry.database("hospital")
+    assert verify_tenant_log(made.settings, hospital, database, ()).is_whole
     made.registry.dispose()
     made.app.registry["tenants"].dispose()

@@ -3,10 +3,10 @@
 import base64
 import json
 import re
-import secrets
 from datetime import date, timedelta
 
 import pytest
+from admin_helpers import unused_number
 from functional_helpers import page_text
 from software_authenticator import HONEST, PRESENT, Authenticator
 from sqlalchemy import select, update
@@ -46,7 +46,7 @@ def person(portal):
     """Return a maker of people of these tests' own, by tenant and role: id and number."""
 
     def make(tenant="hospital", role="auditor", password=PASSWORD):
-        number = f"9{secrets.randbelow(10**7):07d}"
+        number = unused_number()
         policy = portal.settings.tenant(tenant).passwords
         profile = Profile(
             "Ana <b>Reis</b>", date(1980, 2, 3), "female", email="ana@example.org", language="en"

@@ -79,8 +79,9 @@ pytestmark = [
 def chromium(want_present: Any) -> Iterator[Any]:
     """Start the browser."""
     want_present(Path(CHROMIUM).exists(), "chromium is not installed")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -12,7 +12,7 @@ from admin_helpers import (
     look_after,
     unused_number,
 )
-from functional_helpers import page_text
+from functional_helpers import page_text, without_ids
 from installation import CAST, NUMBERS
 from second_factor_helpers import told
 from sqlalchemy import select, update
@@ -312,12 +312,12 @@ def test_no_contact_data_of_patients(portal):
             yield admin.get(f"{patient.path}/{deed}")
 
     for page in pages():
-        assert not any(words in page.text for words in look), page.request.path
+        assert not any(words in without_ids(page) for words in look), page.request.path
     assert (
         do(admin, f"{patient.path}/roles/add", role="porter", reason="new-duty").status_int == 303
     )
     for page in pages():
-        assert not any(words in page.text for words in look), page.request.path
+        assert not any(words in without_ids(page) for words in look), page.request.path
     for deed in ("code", "second-factor", "email"):
         assert do(admin, f"{patient.path}/{deed}", **deed_fields(deed)).status_int == 303
     with portal.session("hospital") as session:
@@ -325,8 +325,8 @@ def test_no_contact_data_of_patients(portal):
     assert len(own) == 3
     for approval in own:
         page = admin.get(f"/approvals/{approval}")
-        assert not any(words in page.text for words in look)
-    assert not any(words in admin.get("/approvals").text for words in look)
+        assert not any(words in without_ids(page) for words in look)
+    assert not any(words in without_ids(admin.get("/approvals")) for words in look)
 
 
 def test_that_a_colleague_is_a_patient_here_is_not_shown(portal):

@@ -105,7 +105,7 @@ def test_a_database_that_cannot_be_asked_stops_nothing(portal, database, copy, m
     assert Layout(copy).crl.read_bytes() == before
     portal.jobs("hospital").turn(utcnow())
     with keeping_lists(database, copy, every_seconds=0.01):
-        for _ in range(500):
+        for _ in range(3000):
             if Layout(copy).crl.read_bytes() != before:
                 break
             time.sleep(0.01)

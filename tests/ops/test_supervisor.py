@@ -29,6 +29,9 @@ if name == "parent":
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
     (here / "grandchild").write_text(str(grandchild.pid))
 if name == "missing":
+    # Its end stops the others: whoever is awaited has to have begun.
+    while not (here / "one").exists():
+        time.sleep(0.02)
     sys.exit(3)
 (here / name).write_text(str(os.getpid()))
 time.sleep(99)

@@ -7,7 +7,6 @@ the address that the document gives, and an application that is not started anew
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 from crx_institutions import CATALOGUE, clinical_record, subject
+from free_ports import free_port
 from installation import Installation, install
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import DBAPIError
@@ -119,12 +119,6 @@ def wait_for(happened: Callable[[], object]) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass

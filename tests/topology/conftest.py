@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
@@ -66,6 +66,7 @@ def chromium(seven: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     wrapper.chmod(0o700)
     arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
     arguments += ["--disable-sync", "--no-first-run", "--disable-quic"]
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(wrapper), args=arguments)
         yield browser

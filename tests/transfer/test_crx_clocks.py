@@ -3,7 +3,6 @@
 The services are processes of their own here, all of whose product takes its time from one clock.
 """
 
-import socket
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from crx_institutions import House, enrol, found
+from free_ports import free_port
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 from test_crx_kills import PROCESS, Process, wait_for
@@ -37,9 +37,7 @@ class Clocked(Process):
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: Any) -> Iterator[tuple[House, House, int]]:
     state: Path = tmp_path_factory.mktemp("clocks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     hospital, laboratory = found(state, "hospital"), found(state, "laboratory")
     enrol(hospital, laboratory, port)
     hospital.register()

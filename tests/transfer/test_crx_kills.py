@@ -1,7 +1,6 @@
 """kill -9 of sender and of receiver in mid-transfer: no record is lost, none is doubled."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from crx_institutions import House, enrol, found
+from free_ports import free_port
 
 PROCESS = Path(__file__).parent / "crx_process.py"
 RECORDS, KILLS = 51, 3
@@ -19,9 +19,7 @@ RECORDS, KILLS = 51, 3
 
 @pytest.fixture
 def houses(tmp_path: Path) -> tuple[House, House, int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     hospital, laboratory = found(tmp_path, "hospital"), found(tmp_path, "laboratory")
     enrol(hospital, laboratory, port)
     hospital.register()
