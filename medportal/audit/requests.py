@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from medportal.audit.append import append_all
 from medportal.audit.events import MAX_TEXT, Action, Event, Outcome
+from medportal.tenancy.requests import inserting
 
 
 def includeme(config: Any) -> None:
@@ -26,7 +27,7 @@ def _events(request: Request) -> list[Event]:
     def write(session: Session) -> None:
         append_all(session, events)
 
-    request.tail.append(write)
+    request.tail.append(inserting(write))
     return events
 
 

@@ -3,8 +3,9 @@
 Holds: the frozen ``Tenant`` read from ``tenants/*.toml`` (:mod:`tenant`, :mod:`reader` and
 :mod:`parsing` are PURE), the loader, what admins changed of it (:mod:`overlay` and :mod:`logo` are
 PURE) and how that is kept up to date (:mod:`effective`), the registry from host name to tenant,
-lazy engines, turns of SQLite's writers (:mod:`sqlite_turns`), sessions that end with a request
-(:mod:`joined`), ``request.tenant``, ``request.db`` and ``request.tail``.
+lazy engines, turns of SQLite's writers (:mod:`sqlite_turns`), statements that PostgreSQL has
+planned (:mod:`postgres_plans`), sessions that end with a request (:mod:`joined`), one commit for
+the events of several (:mod:`together`), ``request.tenant``, ``request.db`` and ``request.tail``.
 May import: web, db, core.
 Never does: a tenant column. Each tenant has an engine of its own, so there is nothing
 to forget in a ``WHERE``.

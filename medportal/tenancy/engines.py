@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from medportal.tenancy.postgres_plans import keep_plans
 from medportal.tenancy.sqlite_turns import TurnTaking
 
 #: Execution option: how SQLite begins a transaction on this connection.
@@ -33,12 +34,14 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", lambda new, _record: _prepare_sqlite(new, turn))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=10,
         max_overflow=10,
         pool_pre_ping=True,
     )
+    keep_plans(engine)
+    return engine
 
 
 def reading(engine: Engine) -> Engine:

@@ -16,6 +16,7 @@ from medportal.tenancy.effective import Clock, EffectiveTenant
 from medportal.tenancy.engines import make_engine, reading
 from medportal.tenancy.schema import require_current
 from medportal.tenancy.tenant import Tenant
+from medportal.tenancy.together import Together
 
 #: A Host header: a name or address, and perhaps a port (RFC 9110, section 7.2).
 _HOST = re.compile(r"([a-zA-Z0-9.-]+)(?::[0-9]{1,5})?")
@@ -28,6 +29,7 @@ class Database:
         self._tenant = tenant
         self._lock = threading.Lock()
         self._engines: tuple[Engine, Engine] | None = None
+        self.together = Together(self.writer)
 
     @property
     def engine(self) -> Engine:

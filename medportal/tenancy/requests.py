@@ -6,7 +6,9 @@ has it: the host is looked up there, and a static file is sent, without a databa
 Safe methods read on a snapshot. What they still have to write (audit events, the time a
 session was last used) is put on ``request.tail`` and written at the end, in one short
 transaction that commits before the body leaves: a page whose audit event cannot be
-written is an error and shows nothing.
+written is an error and shows nothing. What only inserts rows of its own (:func:`inserting`: the
+audit events) shares that transaction with what other requests write at the same time
+(:mod:`medportal.tenancy.together`).
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ from medportal.tenancy.errors import TenantBehind
 from medportal.tenancy.joined import ReadingSession, WritingSession
 from medportal.tenancy.registry import Database, TenantRegistry
 from medportal.tenancy.tenant import Tenant
+from medportal.tenancy.together import Write
 from medportal.web.errors import misdirected_page, unavailable_page
 from medportal.web.gateway import LISTENER
 
@@ -123,14 +126,35 @@ def tail_tween_factory(handler: Handler, registry: object) -> Handler:
     return tail_tween
 
 
+def inserting(write: Write) -> Write:
+    """Mark a write of a tail that inserts rows of its own, and neither reads nor changes any."""
+    return _Inserting(write)
+
+
+class _Inserting:
+    __slots__ = ("_write",)
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def __call__(self, session: Session) -> None:
+        self._write(session)
+
+
 def _write_tail(request: Request) -> None:
-    if request.method in SAFE_METHODS:
-        # The snapshot ends here, so that the writing transaction begins afresh.
-        request.tm.commit()
-        request.tm.begin()
-        session = writing_session(request)
+    if request.method not in SAFE_METHODS:
+        _write_all(request, request.db)
+        return
+    # The snapshot ends here, so that the writing transaction begins afresh.
+    request.tm.commit()
+    request.tm.begin()
+    if all(isinstance(write, _Inserting) for write in request.tail):
+        request.database.together.write(request.tail)
     else:
-        session = request.db
+        _write_all(request, writing_session(request))
+
+
+def _write_all(request: Request, session: Session) -> None:
     for write in request.tail:
         write(session)
 

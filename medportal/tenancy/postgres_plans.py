@@ -1,0 +1,33 @@
+"""A connection to PostgreSQL that keeps its prepared statements when a reading transaction ends.
+
+The driver prepares a statement that it has seen a few times, so that the server reads and plans it
+once a connection instead of once a page; but it forgets all of them at each ROLLBACK, since what
+was rolled back may have changed tables. A transaction that may only read has changed nothing, and
+every page ends one: it is ended by COMMIT, which does the same to it and forgets nothing.
+"""
+
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, event
+
+
+class PlanKeeping(psycopg.Connection[Any]):
+    """A connection whose reading transactions end by COMMIT, whoever ends them how."""
+
+    def rollback(self) -> None:
+        """Roll back; a transaction that only reads, and in which nothing failed, commits."""
+        if self.read_only and self.info.transaction_status is TransactionStatus.INTRANS:
+            self.commit()
+        else:
+            super().rollback()
+
+
+def keep_plans(engine: Engine) -> None:
+    """Let all connections of an engine be such."""
+    event.listen(engine, "do_connect", _connect)
+
+
+def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> PlanKeeping:
+    return PlanKeeping.connect(*arguments, **options)
