@@ -5,9 +5,13 @@ so that a box stays shut if either half is broken one day. Base mode has no asso
 data here; what a box is for goes into ``info``. Every sealing encapsulates a fresh shared
 secret, so its key encrypts exactly one message. A box says nothing about who sealed it.
 
+Of things sealed together (:func:`seal_group`) that one message is a fresh key, under which each is
+sealed with AES-256-GCM, its number as nonce and its own ``info`` as associated data.
+
 The key files of a tenant's own boxes are written and read by :mod:`medportal.vault.boxes`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
 )
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -37,6 +42,9 @@ X25519_LENGTH = 32
 PUBLIC_LENGTH = MLKEM_PUBLIC_LENGTH + X25519_LENGTH
 PRIVATE_LENGTH = MLKEM_SEED_LENGTH + X25519_LENGTH
 OVERHEAD = 1088 + X25519_LENGTH + 16
+GROUP_KEY_LENGTH, NONCE_LENGTH = 32, 12
+_GROUP = b"medportal key of a group of boxes 1"
+"""What the sealed key of a group is for: it passes for nothing that is sealed alone."""
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -108,17 +116,57 @@ def open_with(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
 
     Raises ``Tampered`` if a bit changed, or key or ``info`` are others: HPKE cannot tell which.
     """
+    return open_by(private.key, sealed, info)
+
+
+def make_pair() -> tuple[MLKEM768X25519PrivateKey, bytes]:
+    """Return a new private key that is never written down, and the bytes of its public half."""
+    mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+    return MLKEM768X25519PrivateKey(mlkem, x25519), _public_bytes(mlkem, x25519)
+
+
+def open_by(key: MLKEM768X25519PrivateKey, sealed: bytes, info: bytes) -> bytes:
+    """Return what :func:`seal_to` sealed, as :func:`open_with` does."""
     try:
-        return _SUITE.decrypt(sealed, private.key, info=info)
+        return _SUITE.decrypt(sealed, key, info=info)
     except InvalidTag:
+        raise Tampered("the box was changed, or is for another key or purpose") from None
+
+
+def seal_group(public: BoxPublicKey, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """Seal plaintexts, each with its ``info``; each of what is returned opens without the others.
+
+    It is the sealed key of the group, a number as nonce, ciphertext and tag. Nobody keeps the key.
+    Raises as :func:`seal_to` does.
+    """
+    key = AESGCM.generate_key(256)
+    wrapped, cipher = seal_to(public, key, _GROUP), AESGCM(key)
+    sealed = []
+    for number, (plaintext, info) in enumerate(items):
+        nonce = number.to_bytes(NONCE_LENGTH, "big")
+        sealed.append(wrapped + nonce + cipher.encrypt(nonce, plaintext, info))
+    return sealed
+
+
+def open_grouped(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
+    """Return the plaintext of one of what :func:`seal_group` sealed. Raises ``Tampered``."""
+    end = OVERHEAD + GROUP_KEY_LENGTH
+    key = open_with(private, sealed[:end], _GROUP)
+    nonce, ciphertext = sealed[end : end + NONCE_LENGTH], sealed[end + NONCE_LENGTH :]
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, info)
+    except (InvalidTag, ValueError):
         raise Tampered("the box was changed, or is for another key or purpose") from None
 
 
 def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivateKey:
     key = MLKEM768X25519PrivateKey(mlkem, x25519)
-    raw_public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
     return BoxPrivateKey(
         raw=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
-        public=BoxPublicKey(raw_public, key.public_key()),
+        public=BoxPublicKey(_public_bytes(mlkem, x25519), key.public_key()),
         key=key,
     )
+
+
+def _public_bytes(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> bytes:
+    return mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
