@@ -6,11 +6,13 @@ data here; what a box is for goes into ``info``. Every sealing encapsulates a fr
 secret, so its key encrypts exactly one message. A box says nothing about who sealed it.
 
 Of things sealed together (:func:`seal_group`) that one message is a fresh key, under which each is
-sealed with AES-256-GCM, its number as nonce and its own ``info`` as associated data.
+an envelope of its own (:mod:`medportal.vault.envelope`), bound to its own ``info``. So here too no
+AES key encrypts two messages.
 
 The key files of a tenant's own boxes are written and read by :mod:`medportal.vault.boxes`.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +25,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
 )
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -33,7 +34,9 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from medportal.vault.errors import InvalidKey, Tampered
+from medportal.vault import envelope
+from medportal.vault.errors import InvalidKey, Tampered, VaultError
+from medportal.vault.kdf import KEY_LENGTH, Context
 
 SUITE_NAME = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
 MLKEM_PUBLIC_LENGTH = 1184
@@ -42,7 +45,6 @@ X25519_LENGTH = 32
 PUBLIC_LENGTH = MLKEM_PUBLIC_LENGTH + X25519_LENGTH
 PRIVATE_LENGTH = MLKEM_SEED_LENGTH + X25519_LENGTH
 OVERHEAD = 1088 + X25519_LENGTH + 16
-GROUP_KEY_LENGTH, NONCE_LENGTH = 32, 12
 _GROUP = b"medportal key of a group of boxes 1"
 """What the sealed key of a group is for: it passes for nothing that is sealed alone."""
 
@@ -136,27 +138,28 @@ def open_by(key: MLKEM768X25519PrivateKey, sealed: bytes, info: bytes) -> bytes:
 def seal_group(public: BoxPublicKey, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     """Seal plaintexts, each with its ``info``; each of what is returned opens without the others.
 
-    It is the sealed key of the group, a number as nonce, ciphertext and tag. Nobody keeps the key.
-    Raises as :func:`seal_to` does.
+    It is the sealed key of the group, which nobody keeps, and an envelope under it. Raises as
+    :func:`seal_to` does.
     """
-    key = AESGCM.generate_key(256)
-    wrapped, cipher = seal_to(public, key, _GROUP), AESGCM(key)
-    sealed = []
-    for number, (plaintext, info) in enumerate(items):
-        nonce = number.to_bytes(NONCE_LENGTH, "big")
-        sealed.append(wrapped + nonce + cipher.encrypt(nonce, plaintext, info))
-    return sealed
+    key = secrets.token_bytes(KEY_LENGTH)
+    wrapped = seal_to(public, key, _GROUP)
+    return [
+        wrapped + envelope.seal(key, plaintext, context=_context(info)) for plaintext, info in items
+    ]
 
 
 def open_grouped(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
     """Return the plaintext of one of what :func:`seal_group` sealed. Raises ``Tampered``."""
-    end = OVERHEAD + GROUP_KEY_LENGTH
+    end = OVERHEAD + KEY_LENGTH
     key = open_with(private, sealed[:end], _GROUP)
-    nonce, ciphertext = sealed[end : end + NONCE_LENGTH], sealed[end + NONCE_LENGTH :]
     try:
-        return AESGCM(key).decrypt(nonce, ciphertext, info)
-    except (InvalidTag, ValueError):
+        return envelope.open_(key, sealed[end:], context=_context(info))
+    except VaultError:
         raise Tampered("the box was changed, or is for another key or purpose") from None
+
+
+def _context(info: bytes) -> Context:
+    return {"box": "one of a group", "info": info.hex()}
 
 
 def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivateKey:

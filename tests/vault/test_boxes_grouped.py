@@ -44,7 +44,7 @@ def test_nothing_opens_in_the_place_of_another() -> None:
             if other != at:
                 with pytest.raises(Tampered):
                     open_grouped(KEY, one, ITEMS[other][1])
-                # The number is bound too, and what another group has under the same number.
+                # What it is encrypted under is its own, too.
                 with pytest.raises(Tampered):
                     open_grouped(KEY, sealed[other][:end] + one[end:], ITEMS[at][1])
         with pytest.raises(Tampered):
