@@ -288,7 +288,9 @@ def content_problem(parcel: Parcel) -> str:
     """
     try:
         subject = fhir.read(parcel.content).subject
-        same = normal_number(subject.number) == normal_number(parcel.number)
+        number = normal_number(parcel.number)
+        # As a rule both are written alike, and one of them need not be made normal.
+        same = subject.number == parcel.number or normal_number(subject.number) == number
     except (FhirError, MalformedIdentifier):
         return DeliveryReason.CONTENT_INVALID
     return "" if same else DeliveryReason.IDENTIFIER_MISMATCH

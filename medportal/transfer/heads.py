@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from cryptography import x509
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from medportal.audit import verifier
@@ -40,6 +40,11 @@ class HeadStore:
     def __init__(self, engine: Engine, keys: TenantKeys) -> None:
         """Use a tenant's engine and the keys of this process."""
         self._engine, self._keys = engine, keys
+        self._reader = reading(engine)
+        self._asker = self._reader
+        if engine.dialect.name == "postgresql":
+            # A statement sees one moment by itself. (SQLite's driver has its own meaning of this.)
+            self._asker = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -48,8 +53,17 @@ class HeadStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with Session(reading(self._engine)) as session, session.begin():
+        with Session(self._reader) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """Give a connection for a single question, which sees one moment by itself.
+
+        It is asked several times a second: a session and a transaction would cost more than it.
+        """
+        with self._asker.connect() as connection:
+            yield connection
 
     @property
     def _institution(self) -> str:

@@ -150,21 +150,30 @@ class SqlReceiverStore(HeadStore):
         self, records: Sequence[AcceptedRecord], now: datetime
     ) -> Sequence[bytes | TransferError]:
         """Seal to the inbox key, register in groups, and return receipts."""
-        sealed = [(record, self._arrival(record)) for record in records]
         try:
             done = commit_split(
-                sealed, lambda group: self._register(group, now), (IntegrityError, DataError)
+                self._sealed(records),
+                lambda group: self._register(group, now),
+                (IntegrityError, DataError),
             )
         except ReceiverBusy as busy:
             return [busy] * len(records)
         return [_busy(each) if isinstance(each, Broken) else each for each in done]
 
-    def _arrival(self, record: AcceptedRecord) -> Arrival:
+    def _sealed(self, records: Sequence[AcceptedRecord]) -> list[tuple[AcceptedRecord, Arrival]]:
+        """Return what arrived, sealed to the inbox key together; of what is refused, nothing is."""
+        kept = [record for record in records if not record.refusal]
+        boxes = self._keys.sealer("inbox").seal_all(
+            [(r.payload, inbox_info(self._institution, r.sender, r.tid)) for r in kept]
+        )
+        box_of = {id(record): box for record, box in zip(kept, boxes, strict=True)}
+        return [(record, self._arrival(record, box_of.get(id(record)))) for record in records]
+
+    def _arrival(self, record: AcceptedRecord, sealed: bytes | None) -> Arrival:
         outcome = Outcome.REGISTERED if record.fits else Outcome.HELD_FOR_REVIEW
         reason = DeliveryReason.REGISTERED if record.fits else DeliveryReason.DEMOGRAPHICS_DIFFER
         if record.refusal:
             outcome, reason = Outcome.REJECTED, DeliveryReason(record.refusal)
-        info = inbox_info(self._institution, record.sender, record.tid)
         return Arrival(
             sender=record.sender,
             tid=record.tid,
@@ -174,7 +183,7 @@ class SqlReceiverStore(HeadStore):
             outcome=outcome,
             reason=reason,
             patient_id=record.patient,
-            sealed=None if record.refusal else self._keys.seal_incoming(record.payload, info),
+            sealed=sealed,
         )
 
     def _register(
@@ -217,7 +226,9 @@ class SqlReceiverStore(HeadStore):
         def is_gone(arrival: Arrival) -> bool:
             return arrival.sealed is not None and key_of(arrival.sealed) in gone
 
-        fresh = [(record, self._arrival(record) if is_gone(a) else a) for record, a in group]
+        if not any(is_gone(arrival) for _record, arrival in group):
+            return list(group)
+        fresh = self._sealed([record for record, _arrival in group])
         if any(is_gone(arrival) for _record, arrival in fresh):
             log.error(
                 "inbox.pub here is that of a destroyed key: carry the new one to this machine"

@@ -13,21 +13,19 @@ from medportal.vault.errors import VaultError
 class OneUseKey:
     """The private half of an offer. It lives in memory only and opens one record."""
 
-    __slots__ = ("_private",)
+    __slots__ = ("_private", "public")
 
     def __init__(self) -> None:
-        """Make a key from the operating system's randomness."""
-        self._private = sealing.BoxPrivateKey.generate()
+        """Make a key from the operating system's randomness; its bytes are never taken out.
 
-    @property
-    def public(self) -> bytes:
-        """The 1,216 bytes that go into the offer."""
-        return self._private.public.to_bytes()
+        ``public`` are the 1,216 bytes that go into the offer.
+        """
+        self._private, self.public = sealing.make_pair()
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         """Return what was sealed to this key. Raises ``ProtocolError`` if anything differs."""
         try:
-            return sealing.open_with(self._private, sealed, info)
+            return sealing.open_by(self._private, sealed, info)
         except VaultError as error:
             raise ProtocolError(Code.SEALED) from error
 

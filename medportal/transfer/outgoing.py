@@ -57,8 +57,8 @@ class SqlSenderStore(HeadStore):
 
         What a rule of a patient stops, or administrators hold, is no reason to call a partner.
         """
-        with self._reading() as session:
-            return session.scalars(_DUE, {"now": now}).all()
+        with self._asking() as connection:
+            return connection.execute(_DUE, {"now": now}).scalars().all()
 
     def claim(self, partner: str, limit: int, now: datetime) -> Sequence[OutgoingRecord]:
         """Lease and open; what cannot be opened says so and waits."""
@@ -97,9 +97,9 @@ class SqlSenderStore(HeadStore):
 
         By a rule of the patient, or because administrators hold what goes to the partner.
         """
-        with self._reading() as session:
-            tids = [record.tid for record in records]
-            return frozenset(session.scalars(_STOPPED, {"tids": tids, "now": now}))
+        tids = [record.tid for record in records]
+        with self._asking() as connection:
+            return frozenset(connection.execute(_STOPPED, {"tids": tids, "now": now}).scalars())
 
     def standing(self, partner: str) -> tuple[HeldHead | None, Mark | None]:
         """Return the partner's head and receipt mark that we hold."""

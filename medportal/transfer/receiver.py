@@ -12,12 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 import structlog
 
 from medportal.core.clock import utcnow
-from medportal.delivery.groups import fair_share
+from medportal.delivery.groups import behind, fair_share, turn_among
 from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
@@ -127,10 +126,11 @@ class Committer:
         """Commit until cancelled."""
         while True:
             await self._some.wait()
-            group = fair_share(self._waiting, self._group)
+            turn = turn_among(len(self._waiting))
+            group = fair_share(self._waiting, self._group, turn)
             for record, _ in group:
                 self._waiting[record.sender].popleft()
-            self._waiting = {sender: rest for sender, rest in self._waiting.items() if rest}
+            self._waiting = behind(self._waiting, {record.sender for record, _ in group})
             if not self._waiting:
                 self._some.clear()
             await self._commit(group)
@@ -157,28 +157,23 @@ class Answerer:
     def __init__(self, store: ReceiverStore, group: int) -> None:
         """Prepare; :meth:`run` does the work."""
         self._store, self._group = store, group
-        self._waiting: dict[str, deque[tuple[Question, Answered]]] = {}
+        self._waiting: dict[str, deque[tuple[str, Question, Answered]]] = {}
         self._some = asyncio.Event()
 
     def add(self, sender: str, question: Question, done: Answered) -> None:
         """Let a question be answered in one of the next groups."""
-        self._waiting.setdefault(sender, deque()).append((question, done))
+        self._waiting.setdefault(sender, deque()).append((sender, question, done))
         self._some.set()
 
     async def run(self) -> None:
         """Answer until cancelled."""
         while True:
             await self._some.wait()
-            group = fair_share(
-                {
-                    sender: [(sender, *each) for each in islice(waiting, self._group)]
-                    for sender, waiting in self._waiting.items()
-                },
-                self._group,
-            )
+            turn = turn_among(len(self._waiting))
+            group = fair_share(self._waiting, self._group, turn)
             for sender, _, _ in group:
                 self._waiting[sender].popleft()
-            self._waiting = {sender: rest for sender, rest in self._waiting.items() if rest}
+            self._waiting = behind(self._waiting, {sender for sender, _, _ in group})
             if not self._waiting:
                 self._some.clear()
             await self._answer(group)

@@ -32,6 +32,9 @@ log = structlog.get_logger()
 CLAIM = 32
 """For how many records at once the database is asked, where more than a few are on their way."""
 
+POLLS_LEFT_OUT = 3
+"""How many polls in a row may be left out while a link is at work, and claims by itself."""
+
 _RANDOM = secrets.SystemRandom()
 
 
@@ -92,8 +95,19 @@ class SenderService:
         while not stop.is_set():
             for partner in await self._due():
                 self._link(partner, stop).wake.set()
-            await pause(stop, jittered(self._needs.settings.poll))
+            await self._rest(stop)
         await self._work.finish()
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        """Wait for the next poll.
+
+        While a link has records on their way, each answer has it look for more. Only what is
+        queued for others has to be polled for then, and may wait a little longer.
+        """
+        for _ in range(1 + POLLS_LEFT_OUT):
+            await pause(stop, jittered(self._needs.settings.poll))
+            if stop.is_set() or not any(link.is_at_work for link in self._links.values()):
+                return
 
     async def _due(self) -> Sequence[str]:
         try:
@@ -126,6 +140,12 @@ class Link:
         self.partner, self.wake = partner, asyncio.Event()
         self._needs, self._stop = needs, stop
         self._wait = needs.settings.first_wait
+        self._exchange: Exchange | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether records are on their way over its connection."""
+        return self._exchange is not None and self._exchange.is_at_work
 
     async def run(self) -> None:
         """Connect and converse until the service stops or the partner is trusted no more."""
@@ -159,11 +179,14 @@ class Link:
             await self._stalled(reason_of_failure(error))
             return ev.Close(str(getattr(error, "code", "unreachable")))
         exchange = Exchange(self._needs, peer, stream, self.wake, self._connected)
+        self._exchange = exchange
         try:
             close = await exchange.run(channel, self._stop)
         except BaseException:
             stream.abort()
             raise
+        finally:
+            self._exchange = None
         if not exchange.established and not self._stop.is_set():
             await self._stalled(reason_of_close(close))
         return close
@@ -227,6 +250,11 @@ class Exchange:
         self._closing = False
         self._work = Work()
         self._hello_at = utcnow()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether anything is claimed, so that an answer, or the end, is to come."""
+        return bool(self._claimed)
 
     async def run(self, channel: Channel, stop: asyncio.Event) -> ev.Close:
         """Converse until the connection ends; everything claimed has its result then."""

@@ -4,25 +4,39 @@
 was used before, kept until nothing is sealed to it; ``name.run`` says in which run of a command the
 pair of now was made, so that the same run does not make another. What is sealed begins with
 :data:`MARK` and the id of its key; what was sealed before there were ids begins with neither, and
-every key is tried.
+every key is tried. What was sealed together with others has :data:`GROUPED` next.
 """
 
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from medportal.core.errors import ConfigurationError
 from medportal.vault import keyfiles
 from medportal.vault.errors import InvalidKey, KeyFileError, KeyNotHere, Tampered, VaultError
 from medportal.vault.passphrase import DEFAULT_COST, Cost, protect, unprotect
-from medportal.vault.sealing import SUITE_NAME, BoxPrivateKey, BoxPublicKey, open_with, seal_to
+from medportal.vault.sealing import (
+    SUITE_NAME,
+    BoxPrivateKey,
+    BoxPublicKey,
+    open_grouped,
+    open_with,
+    seal_group,
+    seal_to,
+)
 
 MARK = b"MPB1"
 ID_LENGTH = 8
 HEADER_LENGTH = len(MARK) + ID_LENGTH
+
+GROUPED = b"a group:"
+"""What follows the header of what was sealed together with others.
+
+An encapsulation that begins so by chance, one in 2**64, is tried as one too.
+"""
 
 
 def create_box_keys(
@@ -96,6 +110,17 @@ class Sealer:
         header, public = self._current()
         return header + seal_to(public, plaintext, info)
 
+    def seal_all(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """Seal several plaintexts, each bound to its own ``info``, with one encapsulation.
+
+        They share a fresh key, which nobody keeps; each opens alone, as if it were sealed alone.
+        Raises as :meth:`seal` does.
+        """
+        if len(items) < 2:
+            return [self.seal(plaintext, info) for plaintext, info in items]
+        header, public = self._current()
+        return [header + GROUPED + sealed for sealed in seal_group(public, items)]
+
     @property
     def header(self) -> bytes:
         """What begins everything that is sealed to the key of this moment."""
@@ -162,7 +187,7 @@ class Unsealer:
             self.ready()
         key = self._keys.get(name)
         if key is not None:
-            return open_with(key, sealed[HEADER_LENGTH:], info)
+            return _open_either(key, sealed[HEADER_LENGTH:], info)
         # From before there were ids, or from nobody: each key is asked.
         for candidate in self._keys.values():
             try:
@@ -176,6 +201,16 @@ class Unsealer:
     def _files_state(self) -> object:
         paths = [self._directory / f"{self._name}.key", *retired(self._directory, self._name)]
         return tuple((path.name, _state(path)) for path in paths)
+
+
+def _open_either(key: BoxPrivateKey, body: bytes, info: bytes) -> bytes:
+    if body.startswith(GROUPED):
+        try:
+            return open_grouped(key, body[len(GROUPED) :], info)
+        except Tampered:
+            # By chance, then, or tampered with: what follows says.
+            pass
+    return open_with(key, body, info)
 
 
 def retired(directory: Path, name: str) -> list[Path]:

@@ -5,9 +5,15 @@ so that a box stays shut if either half is broken one day. Base mode has no asso
 data here; what a box is for goes into ``info``. Every sealing encapsulates a fresh shared
 secret, so its key encrypts exactly one message. A box says nothing about who sealed it.
 
+Of things sealed together (:func:`seal_group`) that one message is a fresh key, under which each is
+an envelope of its own (:mod:`medportal.vault.envelope`), bound to its own ``info``. So here too no
+AES key encrypts two messages.
+
 The key files of a tenant's own boxes are written and read by :mod:`medportal.vault.boxes`.
 """
 
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -28,7 +34,9 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from medportal.vault.errors import InvalidKey, Tampered
+from medportal.vault import envelope
+from medportal.vault.errors import InvalidKey, Tampered, VaultError
+from medportal.vault.kdf import KEY_LENGTH, Context
 
 SUITE_NAME = "MLKEM768-X25519/HKDF-SHA256/AES-256-GCM"
 MLKEM_PUBLIC_LENGTH = 1184
@@ -37,6 +45,8 @@ X25519_LENGTH = 32
 PUBLIC_LENGTH = MLKEM_PUBLIC_LENGTH + X25519_LENGTH
 PRIVATE_LENGTH = MLKEM_SEED_LENGTH + X25519_LENGTH
 OVERHEAD = 1088 + X25519_LENGTH + 16
+_GROUP = b"medportal key of a group of boxes 1"
+"""What the sealed key of a group is for: it passes for nothing that is sealed alone."""
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -108,17 +118,58 @@ def open_with(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
 
     Raises ``Tampered`` if a bit changed, or key or ``info`` are others: HPKE cannot tell which.
     """
+    return open_by(private.key, sealed, info)
+
+
+def make_pair() -> tuple[MLKEM768X25519PrivateKey, bytes]:
+    """Return a new private key that is never written down, and the bytes of its public half."""
+    mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+    return MLKEM768X25519PrivateKey(mlkem, x25519), _public_bytes(mlkem, x25519)
+
+
+def open_by(key: MLKEM768X25519PrivateKey, sealed: bytes, info: bytes) -> bytes:
+    """Return what :func:`seal_to` sealed, as :func:`open_with` does."""
     try:
-        return _SUITE.decrypt(sealed, private.key, info=info)
+        return _SUITE.decrypt(sealed, key, info=info)
     except InvalidTag:
         raise Tampered("the box was changed, or is for another key or purpose") from None
 
 
+def seal_group(public: BoxPublicKey, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """Seal plaintexts, each with its ``info``; each of what is returned opens without the others.
+
+    It is the sealed key of the group, which nobody keeps, and an envelope under it. Raises as
+    :func:`seal_to` does.
+    """
+    key = secrets.token_bytes(KEY_LENGTH)
+    wrapped = seal_to(public, key, _GROUP)
+    return [
+        wrapped + envelope.seal(key, plaintext, context=_context(info)) for plaintext, info in items
+    ]
+
+
+def open_grouped(private: BoxPrivateKey, sealed: bytes, info: bytes) -> bytes:
+    """Return the plaintext of one of what :func:`seal_group` sealed. Raises ``Tampered``."""
+    end = OVERHEAD + KEY_LENGTH
+    key = open_with(private, sealed[:end], _GROUP)
+    try:
+        return envelope.open_(key, sealed[end:], context=_context(info))
+    except VaultError:
+        raise Tampered("the box was changed, or is for another key or purpose") from None
+
+
+def _context(info: bytes) -> Context:
+    return {"box": "one of a group", "info": info.hex()}
+
+
 def _assemble(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> BoxPrivateKey:
     key = MLKEM768X25519PrivateKey(mlkem, x25519)
-    raw_public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
     return BoxPrivateKey(
         raw=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
-        public=BoxPublicKey(raw_public, key.public_key()),
+        public=BoxPublicKey(_public_bytes(mlkem, x25519), key.public_key()),
         key=key,
     )
+
+
+def _public_bytes(mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> bytes:
+    return mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()

@@ -24,6 +24,7 @@ from medportal.core.errors import ConfigurationError
 from medportal.core.ids import new_id
 from medportal.delivery import boxkeys
 from medportal.delivery.models import BoxKey, Inbox, Outbox, ReceiptCounter
+from medportal.delivery.parcel import inbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.keys import TenantKeys
 from medportal.patients.partner_index import unindex_patient
@@ -61,6 +62,7 @@ from medportal.transfer.stores import (
     retry_reason,
 )
 from medportal.vault import boxes
+from medportal.vault.errors import Tampered
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -291,8 +293,9 @@ def test_nothing_is_acknowledged_that_is_sealed_to_a_destroyed_key(houses, patie
     assert boxes.key_of(row.sealed) == boxes.key_of(keys.sealer("inbox").header)
 
 
+@pytest.mark.parametrize("count", [1, 3])
 def test_what_was_sealed_just_before_its_key_was_destroyed_is_sealed_anew(
-    houses, patient, tmp_path, monkeypatch
+    houses, patient, tmp_path, monkeypatch, count
 ):
     hospital, _ = houses
     keys, fresh = behind(hospital, tmp_path)
@@ -305,10 +308,34 @@ def test_what_was_sealed_just_before_its_key_was_destroyed_is_sealed_anew(
         return register(group, now)
 
     monkeypatch.setattr(store, "_register", later)
-    (receipt,) = store.commit([accepted(asked(houses), patient)], utcnow())
-    assert said(receipt)
-    (row,) = hospital.inbox()
-    assert boxes.key_of(row.sealed) == boxes.key_of(keys.sealer("inbox").header)
+    records = [accepted(asked(houses), patient) for _ in range(count)]
+    assert all(said(receipt) for receipt in store.commit(records, utcnow()))
+    rows = hospital.inbox()
+    assert [boxes.key_of(row.sealed) for row in rows] == [
+        boxes.key_of(keys.sealer("inbox").header)
+    ] * count
+
+
+def test_what_is_committed_together_opens_one_by_one_and_only_in_its_own_place(houses, patient):
+    """One encapsulation for the group; of what is refused nothing is sealed."""
+    hospital, _ = houses
+    records = [
+        accepted(asked(houses), patient, payload=b"first"),
+        accepted(asked(houses), patient, refusal="signature-invalid", payload=b""),
+        accepted(asked(houses), patient, payload=b"second"),
+    ]
+    receipts = receiver(hospital).commit(records, utcnow())
+    assert [said(each)["outcome"] for each in receipts] == ["registered", "rejected", "registered"]
+    sealed = {row.tid: row.sealed for row in hospital.inbox()}
+    infos = {r.tid: inbox_info("hospital", "laboratory", r.tid) for r in records}
+    first, refused, second = (record.tid for record in records)
+    assert sealed[refused] is None
+    for tid, payload in ((first, b"first"), (second, b"second")):
+        assert boxes.key_of(sealed[tid]) == boxes.key_of(hospital.keys.sealer("inbox").header)
+        assert sealed[tid][boxes.HEADER_LENGTH :].startswith(boxes.GROUPED)
+        assert hospital.keys.open_incoming(sealed[tid], infos[tid]) == payload
+    with pytest.raises(Tampered):
+        hospital.keys.open_incoming(sealed[first], infos[second])
 
 
 # The sender's store.
