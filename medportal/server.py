@@ -50,8 +50,8 @@ STOP_SECONDS = 15
 #: How often it is looked whether a certificate was renewed.
 WATCH_SECONDS = 2.0
 KEY_PREFIX = "medportal-web-key-"
-#: Where in the state directory compiled templates are kept.
-COMPILED = "compiled-templates"
+#: Where in the state directory compiled templates are kept; no institution can be named so.
+COMPILED = ".compiled-templates"
 
 
 #: The application that :func:`run` was given, for processes forked from it.

@@ -7,6 +7,7 @@ import os
 import resource
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import chameleon.template
 import pytest
@@ -15,6 +16,7 @@ from chameleon.loader import MemoryLoader
 from chameleon.template import BaseTemplate
 from structlog.testing import capture_logs
 
+from medportal import server
 from medportal.web.compiled import UNFINISHED_SECONDS, UnsafeDirectory, kept, open_private
 
 PAGE = "<p>${name}: <tal:each repeat='n numbers'><b>${n}</b></tal:each></p>"
@@ -217,6 +219,19 @@ def test_what_an_operator_named_to_chameleon_is_used(page, place, tmp_path, monk
     monkeypatch.setattr(config, "CACHE_DIRECTORY", str(tmp_path))
     shown(page, place)
     assert not place.exists()
+
+
+def test_the_server_keeps_them_in_the_state_directory(page, tmp_path, compiled, monkeypatch):
+    state = tmp_path / "state"
+    state.mkdir()
+    app = SimpleNamespace(registry={"settings": SimpleNamespace(state=state)})
+    # All of them are compiled by tests/functional/test_templates.py; it takes long.
+    one = lambda registry: PageTemplateFile(str(page)).cook_check()  # noqa: E731
+    monkeypatch.setattr(server, "compile_templates", one)
+    for _start in range(2):
+        server._make_ready(app)
+    assert len(compiled) == 1
+    assert the_file(state / ".compiled-templates").name.startswith("page_")
 
 
 def test_opening_says_why_not(place):
