@@ -23,11 +23,15 @@ PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 .PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults
 
 run: $(VENV)/.installed
+	@$(BIN)/python -m compileall -q medportal migrations
 	@exec $(BIN)/medportal run --hospital-port $(HOSPITAL_PORT) \
 		--laboratory-port $(LABORATORY_PORT) --exchange-port $(EXCHANGE_PORT) \
 		--mail-port $(MAIL_PORT)
 
+# Some hundred processes of a run import the program; where Python may not keep what it compiles
+# (PYTHONDONTWRITEBYTECODE), each of them would compile it anew.
 test: $(VENV)/.installed-dev
+	@$(BIN)/python -m compileall -q medportal migrations
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Everything that CI runs.
@@ -49,6 +53,7 @@ contracts: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 coverage: $(VENV)/.installed-dev
+	@$(BIN)/python -m compileall -q medportal migrations
 	$(BIN)/python -m pytest --cov-report=term-missing:skip-covered --cov=medportal $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev

@@ -38,6 +38,7 @@ from medportal.pki.files import PRIVATE, write_file
 from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Group, Purpose
 from medportal.settings import Settings, parse_settings
+from medportal.web.compiled import kept
 from medportal.web.edge import SETTING as EDGES
 from medportal.web.gateway import Gateway
 from medportal.web.limits import body_limit
@@ -50,6 +51,8 @@ STOP_SECONDS = 15
 #: How often it is looked whether a certificate was renewed.
 WATCH_SECONDS = 2.0
 KEY_PREFIX = "medportal-web-key-"
+#: Where in the state directory compiled templates are kept; no institution can be named so.
+COMPILED = ".compiled-templates"
 
 
 #: The application that :func:`run` was given, for processes forked from it.
@@ -92,7 +95,7 @@ def run(app: Any, global_conf: Mapping[str, str], **local_conf: str) -> None:
     listeners = parse_listeners(local_conf.get("listen", ""))
     behind_edge = _behind_edge(local_conf.get("behind_edge", "false"))
     require_edges(app.registry.settings, behind_edge)
-    compile_templates(app.registry)
+    _make_ready(app)
     _ready = app
     workers = _workers(local_conf.get("workers", "1"))
     children = [
@@ -106,6 +109,12 @@ def run(app: Any, global_conf: Mapping[str, str], **local_conf: str) -> None:
     # One listener that ends takes the others with it: half a portal is a fault to be seen.
     _terminate(children)
     sys.exit(0 if stopping.is_set() else 1)
+
+
+def _make_ready(app: Any) -> None:
+    """Compile every template, or take what an earlier start compiled."""
+    with kept(app.registry["settings"].state / COMPILED):
+        compile_templates(app.registry)
 
 
 def _workers(text: str) -> int:
@@ -293,7 +302,7 @@ def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Ga
     app = _ready
     if app is None:
         app = get_app(ini, "main", options=dict(options))
-        compile_templates(app.registry)
+        _make_ready(app)
     # What is loaded by now stays as long as the process. To look through it for garbage takes the
     # collector up to a fifth of a second, in which nobody is answered: it need not.
     gc.freeze()

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -60,11 +61,17 @@ def messages() -> Iterator[tuple[MessageId, str]]:
     """Yield each message of the package with the file it stands in."""
     root = Path(str(files("medportal")))
     for path in sorted(root.rglob("*")):
-        where = path.relative_to(root.parent).as_posix()
-        if path.suffix == ".py":
-            yield from ((message, where) for message in in_python(path.read_bytes()))
-        elif path.suffix == ".pt":
-            yield from ((message, where) for message in in_template(path.read_text("utf-8"), where))
+        if path.suffix in {".py", ".pt"}:
+            where = path.relative_to(root.parent).as_posix()
+            yield from ((message, where) for message in _of_file(path.read_bytes(), where))
+
+
+@cache
+def _of_file(source: bytes, where: str) -> tuple[MessageId, ...]:
+    """Return the messages of a file; kept by what it says, since ``update`` reads all twice."""
+    if where.endswith(".py"):
+        return tuple(in_python(source))
+    return tuple(in_template(source.decode("utf-8"), where))
 
 
 def in_python(source: bytes) -> Iterator[MessageId]:
