@@ -8,6 +8,7 @@ import pytest
 from crx_attackers import Trio, is_delivered, receiving, run, sending, until
 from crx_institutions import House
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
 
 from medportal.pki.passphrases import load_passphrases
 from medportal.transfer import kem, payload, transcript
@@ -99,14 +100,15 @@ def test_keys_stolen_later_open_no_record_of_a_recorded_session(
 ) -> None:
     hospital, laboratory, _clinic = trio.houses
     recording = record(monkeypatch)
-    one_use: list[sealing.BoxPrivateKey] = []
-    generate = sealing.BoxPrivateKey.generate
+    one_use: list[MLKEM768X25519PrivateKey] = []
+    make_pair = sealing.make_pair
 
-    def kept() -> sealing.BoxPrivateKey:
-        one_use.append(generate())
-        return one_use[-1]
+    def kept() -> tuple[MLKEM768X25519PrivateKey, bytes]:
+        key, public = make_pair()
+        one_use.append(key)
+        return key, public
 
-    monkeypatch.setattr(sealing.BoxPrivateKey, "generate", kept)
+    monkeypatch.setattr(sealing, "make_pair", kept)
     laboratory.queue("hospital", count=6)
 
     async def exchange() -> None:
@@ -124,16 +126,17 @@ def test_keys_stolen_later_open_no_record_of_a_recorded_session(
                 sealing.open_with(key, body, info)
     # The control: a key that lived in the connection only opens its record, so the thief's way
     # of opening is right, and lacks nothing but that key.
+    assert len(one_use) == 6
     opened = [open_any(one_use, body, info) for body, info in sealed]
     assert all(payload.unpack(plain)[0].name == "Amanda Júlio" for plain in opened)
     # Nor do two records share one.
     assert len({offer.key for offer, _ in recording.of("OFFER")}) == 6
 
 
-def open_any(keys: list[sealing.BoxPrivateKey], body: bytes, info: bytes) -> bytes:
+def open_any(keys: list[MLKEM768X25519PrivateKey], body: bytes, info: bytes) -> bytes:
     for key in keys:
         try:
-            return sealing.open_with(key, body, info)
+            return sealing.open_by(key, body, info)
         except VaultError:
             continue
     raise AssertionError("no key of the connection opens it")
