@@ -20,7 +20,7 @@ FAULTS_ARGS ?=
 # stay together, so that they share what they set up; the longest files come first.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults
+.PHONY: run test sure format format-check lint types contracts coverage lock system-packages bench clean check-python topology topology-move topology-test faults explore
 
 run: $(VENV)/.installed
 	@$(BIN)/python -m compileall -q medportal migrations
@@ -33,6 +33,10 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/python -m compileall -q medportal migrations
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Tests of properties with examples that no run drew before (`make test` draws the same each time).
+explore: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=explore $(PYTEST_ARGS)
 
 # Everything that CI runs.
 sure: format-check lint types contracts coverage

@@ -21,6 +21,8 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=600, help="seconds that healing may take")
     parser.add_argument("--keep", type=Path, help="where to put the logs of the runs")
     said = parser.parse_args()
+    if said.senders < 1:
+        parser.error("there is one sender at least")
     if said.senders > 1 and said.database == "sqlite":
         parser.error("several senders of one institution need --database postgresql")
     if reason := world.missing():

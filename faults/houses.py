@@ -114,8 +114,8 @@ def build(wanted: dict[str, Wanted], mebibytes: int, senders: int = 1) -> dict[s
         said = dict(zip(HOUSES, pool.map(lambda name: _export(houses[name]), HOUSES), strict=True))
         list(pool.map(lambda name: _trust(houses[name], _other(name), said[_other(name)]), HOUSES))
     laboratory, hospital = houses[LABORATORY], houses[HOSPITAL]
-    for number in range(senders):
-        laboratory.service(SENDER + f"-{number + 1}" * (number > 0), "transfer", "send", LABORATORY)
+    for name in [SENDER, *(f"{SENDER}-{number}" for number in range(2, senders + 1))]:
+        laboratory.service(name, "transfer", "send", LABORATORY)
     hospital.service("receiver", "transfer", "receive", HOSPITAL)
     for house in HOUSES:
         houses[house].service(f"jobs-{house}", "jobs", house)

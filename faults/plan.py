@@ -143,7 +143,7 @@ def _round(
     return [
         *(Kill(victim, _down(dice)) for victim in victims),
         *(_strike(dice, victim) for victim in struck),
-        _strike(dice, dice.choice(senders)),
+        _strike(dice, _one_of(dice, senders)),
         _strike(dice, "receiver"),
         Freeze(dice.choice([*senders, "receiver"]), dice.uniform(0.5, 2.5)),
         CutCable(dice.choice([LABORATORY, HOSPITAL]), True, dice.uniform(0.5, 3)),
@@ -151,16 +151,21 @@ def _round(
         Lose(dice.randint(5, 30), dice.uniform(1, 3)),
         Slow(dice.randint(10, 80), dice.uniform(1, 3)),
         *(Fill(house, disk, dice.uniform(0.5, 2)) for house, disk in disks),
-        _longer_than_patience(dice),
+        _longer_than_patience(dice, senders),
         PowerCut(_down(dice)),
         Restart(),
     ]
 
 
-def _longer_than_patience(dice: random.Random) -> Step:
+def _one_of(dice: random.Random, names: Sequence[str]) -> str:
+    """Return one of them; one alone takes no draw, so that seeds keep their plans."""
+    return names[0] if len(names) == 1 else dice.choice(names)
+
+
+def _longer_than_patience(dice: random.Random, senders: Sequence[str]) -> Step:
     """Return a fault that outlasts leases (10 s), answers (20 s), or silence and a PING (40 s)."""
     long: list[Step] = [
-        Freeze("sender", dice.uniform(11, 15)),
+        Freeze(_one_of(dice, senders), dice.uniform(11, 15)),
         Freeze("receiver", dice.uniform(21, 25)),
         CutCable(dice.choice([LABORATORY, HOSPITAL]), True, dice.uniform(25, 45)),
     ]

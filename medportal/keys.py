@@ -283,10 +283,6 @@ class TenantKeys:
         """Open a parcel as the sender. Raises ``Tampered``, or ``ConfigurationError``."""
         return self._opener("outbox").open(sealed, info)
 
-    def seal_incoming(self, parcel: bytes, info: bytes) -> bytes:
-        """Seal a parcel for the intake, as the receiver does."""
-        return self.sealer("inbox").seal(parcel, info)
-
     def open_incoming(self, sealed: bytes, info: bytes) -> bytes:
         """Open a parcel as the intake. Raises ``Tampered``, or ``ConfigurationError``."""
         return self._opener("inbox").open(sealed, info)

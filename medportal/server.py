@@ -304,7 +304,8 @@ def load_application(ini: str, options: Mapping[str, str], tenant_id: str) -> Ga
         app = get_app(ini, "main", options=dict(options))
         _make_ready(app)
     # What is loaded by now stays as long as the process. To look through it for garbage takes the
-    # collector up to a fifth of a second, in which nobody is answered: it need not.
+    # collector up to a fifth of a second, in which nobody is answered: it does so once, here.
+    gc.collect()
     gc.freeze()
     return Gateway(app, tenant_id, threads=BLOCKING_THREADS, most_bytes=body_limit(app.registry))
 

@@ -16,9 +16,11 @@ removed.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 
 from medportal.backup.container import DATA, KEYS
 from medportal.backup.making import Places
@@ -42,13 +44,15 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was removed, how many data files without a seal were left alone, and the keys file that
-    had to stay although its days are over, for want of a newer backup.
+    """What was removed, how many data files without a seal were left alone, the keys file that had
+    to stay although its days are over, for want of a newer backup, and a sentence for each file
+    that could not be removed.
     """
 
     removed: tuple[Path, ...]
     unsealed: int
     overdue: Path | None
+    stuck: tuple[str, ...] = ()
 
 
 def prune(places: Places, owner: Owner, keep: Keep, now: datetime) -> Pruned:
@@ -58,26 +62,42 @@ def prune(places: Places, owner: Owner, keep: Keep, now: datetime) -> Pruned:
     the future; then nothing was removed.
     """
     data, keys = shelf(places.data, DATA, owner), shelf(places.keys, KEYS, owner)
-    for each in (data, keys):
-        for error in (*each.strange, *each.of_the_future(now)):
-            raise error
+    problems = [
+        error for each in (data, keys) for error in (*each.strange, *each.of_the_future(now))
+    ]
+    if problems:
+        raise problems[0]
     newest = newest_pair(data, keys)
-    dead = [path for each in (places.data, places.keys) for path in _dead_drafts(each, owner, now)]
+    # Keys go first: whatever else cannot be removed, erasures are waiting for them.
     going = [
         *_over_days(keys, keep.keys, newest[1], now),
+        *(path for each in (places.keys, places.data) for path in _dead_drafts(each, owner, now)),
         *_over_number(data, keep.data, newest[0]),
     ]
-    for path in (*dead, *going):
-        path.unlink()
-        # A file without a seal has none to remove.
-        seal_of(path).unlink(missing_ok=True)
-    for directory in {path.parent for path in (*dead, *going)}:
-        _sync(directory)
+    removed, stuck = _remove(going)
     return Pruned(
-        (*dead, *going),
+        tuple(removed),
         len(data.unsealed),
         newest[1].path if newest[1].label.made + keep.keys < now else None,
+        tuple(stuck),
     )
+
+
+def _remove(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Remove files with their seals; return those that are gone, and what is wrong with others."""
+    removed, stuck = [], []
+    for path in paths:
+        try:
+            path.unlink()
+            # A file without a seal has none to remove.
+            seal_of(path).unlink(missing_ok=True)
+        except OSError as error:
+            stuck.append(f"{path} cannot be removed: {error.strerror}")
+            continue
+        removed.append(path)
+    for directory in {path.parent for path in removed}:
+        _sync(directory)
+    return removed, stuck
 
 
 def _over_days(keys: Shelf, stay: timedelta, newest: Sealed, now: datetime) -> list[Path]:
@@ -104,11 +124,11 @@ def _over_number(data: Shelf, count: int, newest: Sealed) -> list[Path]:
 
 def _dead_drafts(directory: Path, owner: Owner, now: datetime) -> list[Path]:
     """Return what killed backups left behind: a draft may hold every key, and nobody sees it."""
-    return [
-        path
-        for path in drafts(directory, owner.tenant)
-        if datetime.fromtimestamp(path.lstat().st_mtime, UTC) < now - DEAD
-    ]
+    return [path for path in drafts(directory, owner.tenant) if _is_dead(path.lstat(), now)]
+
+
+def _is_dead(found: os.stat_result, now: datetime) -> bool:
+    return S_ISREG(found.st_mode) and datetime.fromtimestamp(found.st_mtime, UTC) < now - DEAD
 
 
 def _sync(directory: Path) -> None:

@@ -81,5 +81,5 @@ def _wrong_ages(data: Shelf, keys: Shelf, wanted: Wanted, now: datetime) -> Iter
         if now - file.label.made > wanted.keys:
             yield (
                 f"{file.path} is older than the {wanted.keys.days} days after which an erasure is "
-                "final: medportal backup prune"
+                "final: make a backup if there is none since, then medportal backup prune"
             )

@@ -153,8 +153,9 @@ def backup_check(
 @click.option("--keep", type=click.IntRange(1), required=True, help="How many data files to keep.")
 @click.option(
     "--keys-days",
-    type=click.IntRange(1),
-    help="How many days keys files may stay, if fewer than retention.backup_days.",
+    type=click.IntRange(3),
+    help="Days after which no keys file may be left, if fewer than retention.backup_days; they go"
+    " two days earlier.",
 )
 @click.pass_obj
 def backup_prune(
@@ -163,7 +164,7 @@ def backup_prune(
     """Remove the oldest backups: keys files by days, data files by number.
 
     The newest backup of which both files are whole always stays. Exit status 1: its keys file is
-    older than people are told, because no backup was made since.
+    older than people are told, because no backup was made since, or a file cannot be removed.
     """
     from medportal.backup.making import Places
     from medportal.ops.backup import prune
@@ -179,12 +180,14 @@ def backup_prune(
             f"medportal: {done.unsealed} data files have no seal beside them and were left alone: "
             "check and remove them by hand"
         )
+    wrong = list(done.stuck)
     if done.overdue is not None:
-        line = (
+        wrong.append(
             f"{done.overdue} is of the newest whole backup and stays, although its days are over, "
             "and with it the keys of patients who were erased since: make a backup now"
         )
-        _end_with([line])
+    if wrong:
+        _end_with(wrong)
 
 
 @backup.command("verify")

@@ -21,7 +21,7 @@ from medportal.backup.keys import Opener, load_opener, make_key, sealing_key
 from medportal.backup.making import Institution, Made, Places
 from medportal.backup.restoring import Pair, Restored
 from medportal.backup.seals import SUFFIX
-from medportal.backup.shelves import Owner
+from medportal.backup.shelves import SKEW, Owner
 from medportal.backup.watching import Wanted, Watched, watch
 from medportal.core.errors import ConfigurationError
 from medportal.delivery.models import Inbox
@@ -102,7 +102,13 @@ def verify(
         except (BackupDamaged, NotSignedHere) as error:
             wrong.append(f"{path}: {error}")
             continue
+        except OSError as error:
+            # A disk that goes bad is what this looks for, and no reason to leave out the others.
+            wrong.append(f"{path} cannot be read: {error.strerror or type(error).__name__}")
+            continue
         whole.append(found)
+        if found.label.made > now + SKEW:
+            wrong.append(f"{path} is whole, but of the future: look at the clocks")
         if at_most is not None and now - found.label.made > at_most:
             wrong.append(f"{path} is whole, but too old: see why no other is here")
     return Verified(tuple(whole), tuple(wrong))

@@ -12,6 +12,9 @@ from medportal.tenancy.sqlite_turns import TurnTaking
 #: Execution option: how SQLite begins a transaction on this connection.
 BEGIN = "medportal_begin"
 BUSY_TIMEOUT_MS = 10_000
+#: What libpq waits for a connection (seconds), and for a server to confirm that something arrived
+#: (milliseconds; tcp(7), TCP_USER_TIMEOUT), where the address says nothing else.
+PATIENCE = {"connect_timeout": "10", "tcp_user_timeout": "30000"}
 
 
 def make_engine(url: str) -> Engine:
@@ -34,8 +37,11 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", lambda new, _record: _prepare_sqlite(new, turn))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    # What is left to the network would hang for a quarter of an hour on a server that vanished.
+    patience = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
     engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
+        connect_args=patience,
         pool_size=10,
         max_overflow=10,
         pool_pre_ping=True,

@@ -129,7 +129,7 @@ def parse(
         results=_results(reader),
         retention=RetentionPolicy(
             reader.integer("retention.years", 20, 0, 150),
-            reader.integer("retention.backup_days", 35, 1, 3650),
+            reader.integer("retention.backup_days", 35, 3, 3650),
         ),
         staff_networks=_networks(reader),
         email_delay=timedelta(hours=reader.integer("approvals.email_delay_hours", 72, 1, 720)),

@@ -3,7 +3,10 @@
 The driver prepares a statement that it has seen a few times, so that the server reads and plans it
 once a connection instead of once a page; but it forgets all of them at each ROLLBACK, since what
 was rolled back may have changed tables. A transaction that may only read has changed nothing, and
-every page ends one: it is ended by COMMIT, which does the same to it and forgets nothing.
+every page ends one: it is ended by COMMIT, which forgets nothing. That is the same to it as long as
+no reader leaves anything behind that only ROLLBACK takes back: SET, LISTEN, temporary tables.
+
+Prepared statements outlive transactions now: ``docs/operations.md`` says what a pooler must do.
 """
 
 from typing import Any
@@ -14,7 +17,7 @@ from sqlalchemy import Engine, event
 
 
 class PlanKeeping(psycopg.Connection[Any]):
-    """A connection whose reading transactions end by COMMIT, whoever ends them how."""
+    """A connection that ends reading transactions by COMMIT, also when it is told to roll back."""
 
     def rollback(self) -> None:
         """Roll back; a transaction that only reads, and in which nothing failed, commits."""
@@ -25,7 +28,7 @@ class PlanKeeping(psycopg.Connection[Any]):
 
 
 def keep_plans(engine: Engine) -> None:
-    """Let all connections of an engine be such."""
+    """Make every connection of an engine a :class:`PlanKeeping` one."""
     event.listen(engine, "do_connect", _connect)
 
 

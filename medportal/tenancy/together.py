@@ -4,9 +4,13 @@ Whoever comes first leads: it writes and commits for itself. What comes meanwhil
 first of those then leads for all of them. So nobody waits for company, and under load as many
 events become durable with one commit as there are requests at hand.
 
-Everybody returns after their own writes are durable, and not before. Where a transaction fails,
-each of its parts is written once more in one of its own: what is amiss with one part is told to
-whoever brought it, and to nobody else.
+Everybody returns after their own writes are durable, and not before. Where a transaction of
+several parts fails, each is written once more in one of its own: what is amiss with one part is
+told to whoever brought it, and to nobody else.
+
+Whoever waits does so as long as who leads: a database that is gone without a word holds all readers
+of its institution in this process until the network gives up (``docs/operations.md``, Standby, says
+what to set for that).
 """
 
 import threading

@@ -163,11 +163,15 @@ class SqlReceiverStore(HeadStore):
     def _sealed(self, records: Sequence[AcceptedRecord]) -> list[tuple[AcceptedRecord, Arrival]]:
         """Return what arrived, sealed to the inbox key together; of what is refused, nothing is."""
         kept = [record for record in records if not record.refusal]
-        boxes = self._keys.sealer("inbox").seal_all(
-            [(r.payload, inbox_info(self._institution, r.sender, r.tid)) for r in kept]
+        boxes = iter(
+            self._keys.sealer("inbox").seal_all(
+                [(r.payload, inbox_info(self._institution, r.sender, r.tid)) for r in kept]
+            )
         )
-        box_of = {id(record): box for record, box in zip(kept, boxes, strict=True)}
-        return [(record, self._arrival(record, box_of.get(id(record)))) for record in records]
+        return [
+            (record, self._arrival(record, None if record.refusal else next(boxes)))
+            for record in records
+        ]
 
     def _arrival(self, record: AcceptedRecord, sealed: bytes | None) -> Arrival:
         outcome = Outcome.REGISTERED if record.fits else Outcome.HELD_FOR_REVIEW

@@ -8,7 +8,7 @@ not delay another.
 import asyncio
 import ipaddress
 import secrets
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,6 @@ from functools import partial
 import structlog
 
 from medportal.core.clock import utcnow
-from medportal.delivery.groups import behind, fair_share, turn_among
 from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
@@ -43,6 +42,7 @@ from medportal.transfer.ports import (
 from medportal.transfer.receiving import Receiver, ReceiverPorts
 from medportal.transfer.sender import jittered, pause
 from medportal.transfer.tls import TlsStream
+from medportal.transfer.turns import Turns
 
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
@@ -113,27 +113,17 @@ class Committer:
 
     def __init__(self, store: ReceiverStore, group: int) -> None:
         """Prepare; :meth:`run` does the work."""
-        self._store, self._group = store, group
-        self._waiting: dict[str, deque[tuple[AcceptedRecord, Committed]]] = {}
-        self._some = asyncio.Event()
+        self._store = store
+        self._turns: Turns[tuple[AcceptedRecord, Committed]] = Turns(group)
 
     def add(self, record: AcceptedRecord, done: Committed) -> None:
         """Let a record be committed in one of the next groups; ``done`` is told how it went."""
-        self._waiting.setdefault(record.sender, deque()).append((record, done))
-        self._some.set()
+        self._turns.add(record.sender, (record, done))
 
     async def run(self) -> None:
         """Commit until cancelled."""
         while True:
-            await self._some.wait()
-            turn = turn_among(len(self._waiting))
-            group = fair_share(self._waiting, self._group, turn)
-            for record, _ in group:
-                self._waiting[record.sender].popleft()
-            self._waiting = behind(self._waiting, {record.sender for record, _ in group})
-            if not self._waiting:
-                self._some.clear()
-            await self._commit(group)
+            await self._commit(await self._turns.next())
 
     async def _commit(self, group: Sequence[tuple[AcceptedRecord, Committed]]) -> None:
         records = [record for record, _ in group]
@@ -156,27 +146,17 @@ class Answerer:
 
     def __init__(self, store: ReceiverStore, group: int) -> None:
         """Prepare; :meth:`run` does the work."""
-        self._store, self._group = store, group
-        self._waiting: dict[str, deque[tuple[str, Question, Answered]]] = {}
-        self._some = asyncio.Event()
+        self._store = store
+        self._turns: Turns[tuple[str, Question, Answered]] = Turns(group)
 
     def add(self, sender: str, question: Question, done: Answered) -> None:
         """Let a question be answered in one of the next groups."""
-        self._waiting.setdefault(sender, deque()).append((sender, question, done))
-        self._some.set()
+        self._turns.add(sender, (sender, question, done))
 
     async def run(self) -> None:
         """Answer until cancelled."""
         while True:
-            await self._some.wait()
-            turn = turn_among(len(self._waiting))
-            group = fair_share(self._waiting, self._group, turn)
-            for sender, _, _ in group:
-                self._waiting[sender].popleft()
-            self._waiting = behind(self._waiting, {sender for sender, _, _ in group})
-            if not self._waiting:
-                self._some.clear()
-            await self._answer(group)
+            await self._answer(await self._turns.next())
 
     async def _answer(self, group: Sequence[tuple[str, Question, Answered]]) -> None:
         asked: dict[str, list[Question]] = {}

@@ -101,8 +101,9 @@ class SenderService:
     async def _rest(self, stop: asyncio.Event) -> None:
         """Wait for the next poll.
 
-        While a link has records on their way, each answer has it look for more. Only what is
-        queued for others has to be polled for then, and may wait a little longer.
+        While a link has records on their way, each answer has it look for more. What is queued
+        meanwhile, for others or behind a slow answer, may wait for the poll that comes then: up to
+        ``1 + POLLS_LEFT_OUT`` polls.
         """
         for _ in range(1 + POLLS_LEFT_OUT):
             await pause(stop, jittered(self._needs.settings.poll))

@@ -9,6 +9,8 @@ from the request: ``tenant`` (``None`` for an unknown host), ``identity``, ``per
 ``language_preference`` and ``nav``.
 Invariants: no inline script or style anywhere; nothing dynamic is kept by a browser; no
 exception's message reaches a browser or a log.
+Before the first request every template is compiled (:mod:`warm`), or taken from where it is kept
+(:mod:`compiled`).
 Start reading at :mod:`medportal.web.layout`, then :mod:`medportal.web.forms`.
 """
 

@@ -5,8 +5,9 @@ only in a directory that nobody but this process's own user may enter, see :func
 everything is opened through that directory as it was when it was looked at. A process that is
 taken over could already do whatever its user may; nothing of it is run by another user.
 
-The name of a file is Chameleon's digest of the template, of its options and of every installed
-package, so that what an update brings is never shown by what an older version compiled. The
+The name of a file is Chameleon's digest of the template, of three of its options and of every
+installed package, so that what an update brings is never shown by what an older version compiled.
+Of options that the digest leaves out we change none between two starts. The
 digest in front of the code finds what a crash left half written; it is compiled again. Files
 appear by renaming: processes that start side by side read a whole one or none. See
 ``docs/adr/0038-compiled-templates-on-disk.md``.
@@ -119,10 +120,13 @@ class KeptLoader:
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for: of older versions, or of a writer that was ended."""
-        for name in os.listdir(self._directory):
-            if name in self._codes or (name.startswith(UNFINISHED) and not self._is_left(name)):
-                continue
-            self._remove(name)
+        try:
+            for name in os.listdir(self._directory):
+                if name in self._codes or (name.startswith(UNFINISHED) and not self._is_left(name)):
+                    continue
+                self._remove(name)
+        except OSError as error:
+            log.warning("compiled templates cannot be looked through", kind=type(error).__name__)
 
     def _run(self, name: str, code: CodeType) -> dict[str, Any]:
         self._codes[name] = code
@@ -132,20 +136,29 @@ class KeptLoader:
 
     def _read(self, name: str) -> CodeType | None:
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._directory)
+            data = self._own_bytes(name)
         except FileNotFoundError:
             return None
         except OSError as error:
             log.warning("compiled template cannot be read", kind=type(error).__name__)
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            is_own = os.fstat(descriptor).st_uid == os.geteuid()
-            data = file.read() if is_own else b""
         payload = data[_DIGEST:]
         if data[:_DIGEST] != _digest(name, payload):
             return None
         code = marshal.loads(payload)  # noqa: S302  (written by this user, and whole)
         return code if isinstance(code, CodeType) else None
+
+    def _own_bytes(self, name: str) -> bytes:
+        """Return what a file of this user holds; of another's, nothing. Raises ``OSError``."""
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._directory)
+        try:
+            found = os.fstat(descriptor)
+            if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
+                return b""
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
 
     def _write(self, name: str, code: CodeType) -> None:
         """Keep code. A full disk is no reason not to start: it is compiled again next time."""

@@ -1,5 +1,6 @@
 """Seals, the check without a key, and which backups go."""
 
+import errno
 import json
 import os
 import re
@@ -280,6 +281,30 @@ def test_the_last_keys_stay_where_no_backup_follows_and_it_is_said(kept: Kept) -
     assert kept.wrong(later=days - 1) == ""
 
 
+def test_one_file_that_stays_keeps_no_other(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    stubborn, unlink = kept.made[0].keys, Path.unlink
+
+    def refused(path: Path, *words: Any, **more: Any) -> None:
+        if path == stubborn:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, *words, **more)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    days = kept.site.settings.tenant("hospital").retention.backup_days
+    done = kept.run(1, later=days - 2)
+    assert stubborn not in done.removed and kept.made[1].keys in done.removed
+    assert done.stuck == (f"{stubborn} cannot be removed: Operation not permitted",)
+
+
+def test_a_directory_that_is_called_like_a_draft_is_none(kept: Kept) -> None:
+    strange = draft_of(kept.made[0].keys)
+    strange.mkdir()
+    at = (NOW - timedelta(days=4)).timestamp()
+    os.utime(strange, (at, at))
+    assert kept.prune(9) == []
+    assert strange.exists()
+
+
 def test_what_a_killed_backup_left_goes_too(kept: Kept) -> None:
     """It may be a whole keys file, under a name that nobody lists."""
     others = [
@@ -490,7 +515,7 @@ def test_a_failure_is_an_exit_status(kept: Kept, monkeypatch: pytest.MonkeyPatch
     there = ("hospital", "--data", kept.places.data, "--keys", kept.places.keys)
     for words in (
         ("--keep", 0),
-        ("--keep", 1, "--keys-days", 0),
+        ("--keep", 1, "--keys-days", 2),
         ("--keep", 1, "--keys-days", 999),
     ):
         assert run(ini, "backup", "prune", *there, *words).exit_code == 2

@@ -1,7 +1,10 @@
 """Backup and restore of a whole institution: on each engine, and from one to the other."""
 
+import errno
+import os
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from medportal.audit.events import Action
 from medportal.audit.heads import SignedHead
 from medportal.audit.models import AuditEvent
 from medportal.audit.verifier import latest_head
-from medportal.backup import making
+from medportal.backup import checking, making
 from medportal.backup.errors import KeysChanged, PartsDiffer, SamePlace, TargetNotEmpty
 from medportal.backup.files import MARK
 from medportal.backup.restoring import Pair
@@ -305,6 +308,31 @@ def test_another_institutions_backup_is_refused(site: Site) -> None:
     place.tenant = place.settings.tenant("laboratory")
     with pytest.raises(PartsDiffer, match="not both backups of laboratory"):
         place.restore(made)
+
+
+def test_a_backup_of_the_future_is_not_the_newest_of_today(site: Site) -> None:
+    """Else a clock that was ahead once hides for days that nothing new arrives."""
+    made = site.create()
+    found = verify([made.data, made.keys], site.opener(), utcnow() - timedelta(days=3))
+    assert len(found.whole) == len(found.wrong) == 2
+    assert all("of the future" in words for words in found.wrong)
+
+
+def test_a_file_that_the_disk_does_not_give_is_said_and_the_others_are_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = site.create()
+    check = checking.check
+
+    def worn(path: Path, opener: Any) -> Any:
+        if path == made.data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return check(path, opener)
+
+    monkeypatch.setattr(checking, "check", worn)
+    found = verify([made.data, made.keys], site.opener(), utcnow())
+    assert [each.label.part for each in found.whole] == ["keys"]
+    assert found.wrong == (f"{made.data} cannot be read: Input/output error",)
 
 
 def test_checking_tells_what_is_in_the_files(site: Site) -> None:

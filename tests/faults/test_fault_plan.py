@@ -31,6 +31,14 @@ def test_every_round_has_every_kind_of_fault_and_hits_everybody(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
+def test_of_several_senders_each_is_killed_and_struck(seed):
+    senders = ["sender", "sender-2", "sender-3"]
+    steps = plan.make(seed, 1, [*senders, *VICTIMS[2:]], DISKS)
+    for kind in (plan.Kill, plan.Strike):
+        assert set(senders) < {step.victim for step in steps if isinstance(step, kind)}
+
+
+@pytest.mark.parametrize("seed", range(20))
 def test_a_brief_plan_kills_inside_an_exchange_too(seed):
     steps = plan.make(seed, 0, VICTIMS, DISKS)
     struck = {step.victim for step in steps if isinstance(step, plan.Strike)}

@@ -12,12 +12,14 @@ import socket
 from collections.abc import Iterator
 
 FIRST, END = 20_000, 32_768
+#: Workers that may take the place of one that crashed, in stretches of their own.
+SPARE = 5
 
 
 def stretch(worker: str, workers: int) -> range:
     """Return the ports of a worker (``gw0`` and so on) of so many."""
-    width = (END - FIRST) // workers
-    begin = FIRST + int(worker.removeprefix("gw")) * width
+    width = (END - FIRST) // (workers + SPARE)
+    begin = FIRST + int(worker.removeprefix("gw")) % (workers + SPARE) * width
     return range(begin, begin + width)
 
 
@@ -34,7 +36,7 @@ _UNTRIED = _untried()
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on, and that nobody will be given."""
+    """Return a port of the loopback that nobody listens on, and that no test of this run gets."""
     for port in _UNTRIED:
         with socket.socket() as probe:
             try:

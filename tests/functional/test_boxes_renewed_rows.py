@@ -69,7 +69,7 @@ def add(portal: Installation, keys: TenantKeys) -> tuple[str, str]:
     arrived, waiting = new_id(), new_id()
     partner = "laboratory"
     common = {"pseudonym": bytes(32), "key_id": "k", "digest": bytes(32), "reason": ""}
-    incoming = keys.seal_incoming(arrived.encode(), inbox_info(HOSPITAL, partner, arrived))
+    incoming = keys.sealer("inbox").seal(arrived.encode(), inbox_info(HOSPITAL, partner, arrived))
     outgoing = keys.seal_outgoing(waiting.encode(), outbox_info(HOSPITAL, partner, waiting))
     with portal.session(HOSPITAL) as session, session.begin():
         session.add(
@@ -450,7 +450,7 @@ def registered(portal: Installation, keys: TenantKeys, awaiting: Outcome) -> str
         outcome=awaiting,
         reason=DeliveryReason.REGISTERED,
         patient_id=portal.person("patient"),
-        sealed=keys.seal_incoming(b"no parcel", inbox_info(HOSPITAL, "laboratory", tid)),
+        sealed=keys.sealer("inbox").seal(b"no parcel", inbox_info(HOSPITAL, "laboratory", tid)),
     )
     with portal.session(HOSPITAL) as session, session.begin():
         register(session, [arrival], utcnow())

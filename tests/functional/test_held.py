@@ -51,7 +51,7 @@ def hold(portal, parcel, *, patient=None, sealed=None, reason=DeliveryReason.DEM
         reason=reason,
         patient_id=patient,
         sealed=sealed
-        or keys.seal_incoming(parcel.to_bytes(), inbox_info("hospital", "laboratory", tid)),
+        or keys.sealer("inbox").seal(parcel.to_bytes(), inbox_info("hospital", "laboratory", tid)),
     )
     with portal.session("hospital") as session, session.begin():
         register(session, [arrival], utcnow())
@@ -275,8 +275,8 @@ def test_what_does_not_open_says_nothing_and_holds_up_nothing(portal, parcel, cl
     keys = portal.keys("hospital")
     sealed = {
         "noise": b"\x00" * 300,
-        "empty-parcel": keys.seal_incoming(b"", b"x"),
-        "another-place": keys.seal_incoming(parcel.to_bytes(), b"elsewhere"),
+        "empty-parcel": keys.sealer("inbox").seal(b"", b"x"),
+        "another-place": keys.sealer("inbox").seal(parcel.to_bytes(), b"elsewhere"),
     }[what]
     bad = hold(portal, parcel, sealed=sealed, reason=DeliveryReason.CANNOT_OPEN)
     good = hold(portal, parcel, patient=portal.person("patient"))

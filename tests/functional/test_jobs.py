@@ -58,7 +58,9 @@ def deliver(portal, parcel, *, patient=None, sealed=None, sender="laboratory"):
     """Put a parcel into the hospital's inbox, as its receiver would; return the transfer id."""
     tid = new_id()
     keys = portal.keys("hospital")
-    sealed = sealed or keys.seal_incoming(parcel.to_bytes(), inbox_info("hospital", sender, tid))
+    sealed = sealed or keys.sealer("inbox").seal(
+        parcel.to_bytes(), inbox_info("hospital", sender, tid)
+    )
     arrival = Arrival(
         sender=sender,
         tid=tid,
@@ -126,7 +128,9 @@ def test_nothing_is_filed_on_the_receivers_word(portal, parcel, change, reason):
         with portal.session("hospital") as session, session.begin():
             session.get(Person, portal.person("patient")).name = "Amanda Julieta"
     elif change == "seal":
-        kw["sealed"] = portal.keys("hospital").seal_incoming(parcel.to_bytes(), b"another place")
+        kw["sealed"] = (
+            portal.keys("hospital").sealer("inbox").seal(parcel.to_bytes(), b"another place")
+        )
     else:
         kw["sender"] = "elsewhere"
     with portal.session("hospital") as session:

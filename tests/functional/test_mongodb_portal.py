@@ -241,8 +241,10 @@ def arrive(portal: Installation) -> str:
     opened = portal.keys("laboratory").open_outgoing(
         row.sealed, outbox_info("laboratory", "hospital", row.tid)
     )
-    sealed = portal.keys("hospital").seal_incoming(
-        opened, inbox_info("hospital", "laboratory", row.tid)
+    sealed = (
+        portal.keys("hospital")
+        .sealer("inbox")
+        .seal(opened, inbox_info("hospital", "laboratory", row.tid))
     )
     arrival = Arrival(
         sender="laboratory",

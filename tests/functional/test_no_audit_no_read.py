@@ -5,6 +5,7 @@ Pages are taken from the application itself, so that one that is added later is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from pyramid.interfaces import IRoutesMapper
 from sqlalchemy import func, select, text
 
 from medportal.audit.models import AuditEvent
+from medportal.identity.models import LoginSession
+from medportal.tenancy.together import Together
 
+#: More than the time for which a session counts as just used.
+MINUTES = timedelta(minutes=2)
 NOTES = "Zyxomorph fever of the left knee"
 TITLE = "5 February 2026"
 NAME = "Amanda Júlio"
@@ -188,3 +193,24 @@ def test_a_deed_whose_event_cannot_be_written_is_not_done(
         assert form.submit(expect_errors=True).status_int >= 500
     page = browser.get(f"/patients/{shown['patient']}")
     assert "6 February 2026" not in page_text(page)
+
+
+@pytest.mark.parametrize("is_touch_due", [False, True])
+def test_events_alone_share_a_commit_and_what_changes_rows_does_not(
+    portal, monkeypatch, is_touch_due
+):
+    browser = portal.signed_in("ward_clerk")
+    browser.get("/patients")
+    if is_touch_due:
+        with portal.session("hospital") as session, session.begin():
+            for row in session.scalars(select(LoginSession)):
+                row.last_used_at -= MINUTES
+    shared = []
+    write = Together.write
+    monkeypatch.setattr(
+        Together, "write", lambda self, writes: (shared.append(len(writes)), write(self, writes))
+    )
+    before = len(portal.events("hospital"))
+    browser.get("/patients")
+    assert len(portal.events("hospital")) == before + 1
+    assert shared == ([] if is_touch_due else [1])

@@ -75,6 +75,14 @@ def test_a_timer_starts_a_unit_and_makes_up_for_what_was_missed(analyze, timer):
     subprocess.run(["systemd-analyze", "calendar", when], check=True, capture_output=True)
 
 
+def test_pruning_may_take_as_long_as_the_backup():
+    """It runs as ExecStopPost, which systemd gives 90 seconds if nothing is said."""
+    (unit,) = [unit for unit in UNITS if unit.stem == "medportal-backup"]
+    lines = unit.read_text().splitlines()
+    (start,) = [line for line in lines if line.startswith("TimeoutStartSec=")]
+    assert start.replace("Start", "Stop") in lines
+
+
 def test_no_step_of_a_unit_may_fail_unseen():
     for unit in UNITS:
         steps = [line for line in unit.read_text().splitlines() if line.startswith("Exec")]

@@ -58,7 +58,7 @@ from medportal.transfer.framing import FrameBuffer, encode_frame
 from medportal.transfer.messages import Message, Query, decode, encode
 from medportal.transfer.ports import OutgoingRecord, OwnHead
 from medportal.transfer.receiver import ReceiverSettings
-from medportal.transfer.sender import SenderSettings
+from medportal.transfer.sender import SenderService, SenderSettings
 from medportal.transfer.sending import Sender, SenderPorts
 from medportal.transfer.tls import TlsStream
 
@@ -273,14 +273,17 @@ def direct(sender: House, receiver: House, port: int) -> None:
 
 
 @asynccontextmanager
-async def sending(house: House, institution: str = "", **settings: Any) -> AsyncIterator[None]:
+async def sending(
+    house: House, institution: str = "", **settings: Any
+) -> AsyncIterator[SenderService]:
     """Run a sender that comes again soon; ``institution`` is the name that it gives itself."""
     stop = asyncio.Event()
     quick = {"first_wait": 0.1, "longest_wait": 0.1, **settings}
     made = SenderSettings(institution or house.id, **quick)
-    task = asyncio.create_task(sender_service(house.keys, house.engine, made).run(stop))
+    service = sender_service(house.keys, house.engine, made)
+    task = asyncio.create_task(service.run(stop))
     try:
-        yield
+        yield service
     finally:
         stop.set()
         await task

@@ -77,6 +77,23 @@ async def gated(house: House, *others: House) -> Any:
         await task
 
 
+def test_a_link_is_at_work_until_what_it_claimed_has_its_receipt(trio: Trio) -> None:
+    """Meanwhile polls are left out."""
+    hospital, laboratory, _ = trio.houses
+
+    async def exchange() -> None:
+        async with gated(hospital, laboratory) as gate:
+            laboratory.queue("hospital")
+            async with sending(laboratory, limits=PATIENT) as service:
+                await until(lambda: gate.verified == 1)
+                assert [link.is_at_work for link in service._links.values()] == [True]
+                gate.opened.set()
+                await until(lambda: is_delivered(laboratory))
+                await until(lambda: not any(link.is_at_work for link in service._links.values()))
+
+    run(exchange())
+
+
 def test_one_record_of_a_partner_does_not_wait_for_the_window_of_another(trio: Trio) -> None:
     """In the order of arrival it would be the sixteenth turn."""
     hospital, laboratory, clinic = trio.houses

@@ -179,6 +179,19 @@ def test_links_are_not_followed(page, place, tmp_path, compiled):
     assert not the_file(place).is_symlink()
 
 
+def test_a_directory_in_the_place_of_a_file_is_a_reason_to_compile_and_not_to_stop(
+    page, place, compiled
+):
+    shown(page, place)
+    name = the_file(place)
+    name.unlink()
+    name.mkdir()
+    with capture_logs() as logs:
+        assert shown(page, place) == WRITTEN
+    assert len(compiled) == 2
+    assert [entry["kind"] for entry in logs] == ["IsADirectoryError"]
+
+
 def test_no_directory_is_a_reason_to_compile_and_not_to_stop(page, tmp_path, compiled):
     missing, file = tmp_path / "missing" / "place", tmp_path / "file"
     file.write_text("")
