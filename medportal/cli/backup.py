@@ -200,8 +200,8 @@ def backup_verify(
 ) -> None:
     """Open backup files and read them to their ends: whole, and this institution's own.
 
-    Of a directory, the newest files in it. Exit status 1: one is damaged, not signed by the
-    institution or too old, or there is none.
+    Of a directory, the newest files in it. Exit status 1: one is damaged or cannot be
+    read, is not signed by the institution, too old or of the future, or there is none.
     """
     from medportal.ops.backup import opener, verify
 

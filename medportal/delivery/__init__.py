@@ -17,5 +17,6 @@ Invariants:
 * One (sender, transfer id) has one row in the inbox, one digest and one receipt sequence;
   sequences of one sender have no gaps and become visible in their order.
 
-Start reading at :mod:`medportal.delivery.states`, then ``outbox`` and ``inbox``.
+Start reading at :mod:`medportal.delivery.states`, then ``outbox`` and ``inbox``. How partners take
+turns is :mod:`medportal.delivery.groups` (PURE).
 """

@@ -92,7 +92,8 @@ def verify(
     """Open backup files and read them to their ends; see :mod:`medportal.backup.checking`.
 
     Of a directory the newest of each institution and part. What was made longer ago than
-    ``at_most`` is not well. Raises ``NotABackup`` or ``WrongBackupKey`` where nothing can be told.
+    ``at_most``, or is of the future, is not well; nor is what the disk does not give back. Raises
+    ``NotABackup`` or ``WrongBackupKey`` where nothing can be told.
     """
     whole: list[Checked] = []
     wrong = [f"there is no backup in {each}" for each in paths if _is_bare(each)]

@@ -42,7 +42,8 @@ _RANDOM = secrets.SystemRandom()
 class SenderSettings:
     """How the sender behaves; seconds.
 
-    ``poll`` lies well below the two seconds within which a new record must arrive. After
+    ``poll``, also four times of it (:data:`POLLS_LEFT_OUT`), lies well below the two seconds within
+    which a new record must arrive. After
     ``longest_connection`` a connection is made anew, however busy it is: heads of logs and
     revocation lists are exchanged when one begins. ``watch`` is how often it is asked whether
     a patient's rule stops something that is on its way: longer after the rule was made, no

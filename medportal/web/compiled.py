@@ -7,9 +7,9 @@ taken over could already do whatever its user may; nothing of it is run by anoth
 
 The name of a file is Chameleon's digest of the template, of three of its options and of every
 installed package, so that what an update brings is never shown by what an older version compiled.
-Of options that the digest leaves out we change none between two starts. The
-digest in front of the code finds what a crash left half written; it is compiled again. Files
-appear by renaming: processes that start side by side read a whole one or none. See
+Whoever changes an option that the digest leaves out deletes the directory. The digest in front of
+the code finds what a crash left half written; it is compiled again. Files appear by renaming:
+processes that start side by side read a whole one or none. See
 ``docs/adr/0038-compiled-templates-on-disk.md``.
 """
 
