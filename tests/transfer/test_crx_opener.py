@@ -226,10 +226,7 @@ def names_of(pid: int, what: str) -> set[str]:
 
 
 def test_connections_are_spread_over_the_openers(trio: Trio) -> None:
-    hospital, laboratory, _clinic = trio.houses
-    laboratory.queue("hospital", count=10)
-
-    async def exchange() -> None:
+    async def spread() -> None:
         async with serving(trio, openers=2) as service:
             openers = service.needs.openers
             first, second = openers.children
@@ -243,7 +240,7 @@ def test_connections_are_spread_over_the_openers(trio: Trio) -> None:
                 opener.end(client)
             assert first.clients == second.clients == 0
 
-    run(exchange())
+    run(spread())
 
 
 async def child_running(command: tuple[str, ...], work: Callable[[Child], Any]) -> None:
