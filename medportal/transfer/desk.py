@@ -5,6 +5,7 @@ sent, and says what is in it. So it can work in a process of its own
 (:mod:`medportal.transfer.opener_process`), or in a thread of the receiver's.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +43,8 @@ class Desk:
         """Prepare for the partners that ``peer_of`` gives."""
         self._peer_of, self._check_content = peer_of, check_content
         self._clients: dict[int, Client] = {}
-        self._made = 0
+        # No number of an earlier process, whose keys are gone, is that of a key made here.
+        self._made = secrets.randbits(60)
 
     def begin(self, client: int, intro: Introduction) -> None:
         """Take up a connection."""

@@ -366,7 +366,6 @@ class Reception:
         self._client, self._opener = needs.openers.for_client()
         self._keys: deque[Key] = deque()
         self._accepted: list[ev.Accept] = []
-        self._reading = False
         self._work = Work()
 
     async def run(self, channel: Channel) -> None:
@@ -468,21 +467,20 @@ class Reception:
         self.talk.post(ev.Looked(tuple(answers.items())))
 
     def _accept(self, accept: ev.Accept) -> None:
-        """Collect records while earlier ones are read; then let them be read together."""
+        """Collect what comes in one go, to be opened together."""
         self._accepted.append(accept)
-        if not self._reading:
-            self._reading = True
-            self._work.start(self._read_all(), self._broken)
+        if len(self._accepted) == 1:
+            self._work.start(self._read_accepted(), self._broken)
 
-    async def _read_all(self) -> None:
-        while self._accepted:
-            accepted, self._accepted = self._accepted[:READ], self._accepted[READ:]
-            for accept, outcome in zip(accepted, await self._read(accepted), strict=True):
+    async def _read_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for start in range(0, len(accepted), READ):
+            some = accepted[start : start + READ]
+            for accept, outcome in zip(some, await self._read(some), strict=True):
                 if isinstance(outcome, TransferError):
                     self._settled(accept.tid, outcome)
                 else:
                     self._service.committer.add(outcome, partial(self._settled, accept.tid))
-        self._reading = False
 
     async def _read(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
         """Have records opened; what a sound sender does not make is returned as its error."""

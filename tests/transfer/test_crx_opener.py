@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crx_attackers import Trio, is_delivered, run, sending, until
+from crx_attackers import Trio, events, is_delivered, run, sending, until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medportal.audit.events import Action
 from medportal.core import canonical
 from medportal.transfer import desk as desk_module
 from medportal.transfer import opener as opener_module
@@ -179,7 +180,7 @@ async def serving(trio: Trio, openers: int = 1) -> AsyncIterator[ReceiverService
 
 
 def test_records_arrive_though_their_opener_is_killed_again_and_again(trio: Trio) -> None:
-    _hospital, laboratory, _clinic = trio.houses
+    hospital, laboratory, _clinic = trio.houses
     laboratory.queue("hospital", count=200)
     ended: list[int] = []
 
@@ -196,6 +197,14 @@ def test_records_arrive_though_their_opener_is_killed_again_and_again(trio: Trio
 
     run(exchange())
     assert len(set(ended)) == 3
+    # The partner was never blamed for it.
+    assert not events(hospital, Action.PEER_REFUSED)
+
+
+def test_no_opener_gives_a_key_the_number_of_one_that_ended_with_another() -> None:
+    first, second = desk(), desk()
+    one, other = ({number for number, _ in each.make(1, 50)} for each in (first, second))
+    assert len(one) == len(other) == 50 and not one & other
 
 
 def test_an_opener_ends_with_its_receiver_and_knows_none_of_its_secrets(
