@@ -5,7 +5,8 @@ sender and receiver services, the processes that open what is delivered (:mod:`o
 adapters onto the delivery, patients and audit rooms.
 May import: records and everything below it. :mod:`messages`, :mod:`framing`,
 :mod:`transcript`, :mod:`batches`, :mod:`payload`, :mod:`kem`, :mod:`budget`, :mod:`events`,
-:mod:`ports`, :mod:`opener_wire`, :mod:`errors`, :mod:`sending`, :mod:`receiving` and :mod:`protocol` are PURE.
+:mod:`ports`, :mod:`opener_wire`, :mod:`errors`, :mod:`sending`, :mod:`receiving` and
+:mod:`protocol` are PURE.
 Never does: hold a key that opens a stored record, log a name, a number or a
 pseudonym, or tell a partner why a patient is unknown.
 Invariants: the receiver proves itself before the sender does; nothing is looked up before both
