@@ -61,32 +61,42 @@ class Gap:
 class Form:
     """A value with gaps: written once, and filled many times.
 
-    A form is made of texts, lists and dictionaries, and filled with what is written already. A gap
-    that nothing is given for is left out, and so is each member or item in which there is nothing
-    but such gaps.
+    A form is made of texts, lists and dictionaries, and filled with what is written already.
     """
 
     def __init__(self, value: object) -> None:
         """Take a value with a :class:`Gap` wherever something is to be filled in."""
         self._value = value
+        self._whole = _pattern(value, None) or ""
         # By the names of the gaps that are filled, which the program gives and nobody else does.
         self._patterns: dict[tuple[str, ...], str] = {}
 
-    def fill(self, **parts: str | None) -> str:
-        """Return the value as :func:`encode` writes it, with ``parts`` in its gaps."""
-        names = tuple(parts)
-        if None in parts.values():
-            names = tuple(name for name, part in parts.items() if part is not None)
+    def fill(self, **parts: str) -> str:
+        """Return the value as :func:`encode` writes it, with one of ``parts`` in each gap.
+
+        Raises ``KeyError`` for a gap without.
+        """
+        return self._whole % parts
+
+    def fill_some(self, **parts: str | None) -> str:
+        """Return the same without the gaps for which there is ``None``, or nothing.
+
+        Each member or item in which there is nothing but such gaps is left out too.
+        """
+        names = tuple([name for name, part in parts.items() if part is not None])
         pattern = self._patterns.get(names)
         if pattern is None:
             pattern = self._patterns[names] = _pattern(self._value, frozenset(names)) or ""
         return pattern % parts
 
 
-def _pattern(value: object, given: frozenset[str]) -> str | None:
-    """Return a form as a pattern to fill, or ``None`` if nothing of it is left."""
+def _pattern(value: object, given: frozenset[str] | None) -> str | None:
+    """Return a form as a pattern to fill, or ``None`` if nothing of it is left.
+
+    ``given`` are the names of the gaps that stay, ``None`` says all.
+    """
     if isinstance(value, Gap):
-        return f"%({value.name})s" if value.name in given else None
+        return f"%({value.name})s" if given is None or value.name in given else None
     if isinstance(value, dict):
         parts = [(key, _pattern(item, given)) for key, item in sorted(value.items(), key=_KEY)]
         members = [f"{_constant(key)}:{part}" for key, part in parts if part is not None]

@@ -101,9 +101,8 @@ _ENTRY = Form({"fullUrl": Gap("address"), "resource": Gap("resource")})
 _REFERENCE = Form({"reference": Gap("address")})
 _CODING = Form({"system": Gap("system"), "code": Gap("code")})
 _EXTENSION = Form({"url": Gap("url"), "valueString": Gap("value")})
-_QUANTITY = Form(
-    {"value": Gap("value"), "unit": Gap("unit"), "system": UCUM, "code": Gap("code")},
-)
+_UNREAD_QUANTITY = Form({"value": Gap("value"), "system": UCUM, "code": Gap("code")})
+_QUANTITY = Form({"value": Gap("value"), "unit": Gap("unit"), "system": UCUM, "code": Gap("code")})
 _REPORT = Form(
     {
         "resourceType": "DiagnosticReport",
@@ -194,8 +193,8 @@ def bundle(record: ClinicalRecord, subject: Subject, shown: tuple[Shown, ...]) -
     leading += [] if record.diagnosis is None else ["diagnosis"]
     addresses = [text(address) for address in _addresses(record, [*leading, *names])]
     refer = [_REFERENCE.fill(address=address) for address in addresses]
-    _, *named = refer[:4]
-    written = _Written(*named, text(record.status), _moment(record.effective))
+    _, patient, author, institution = refer[:4]
+    written = _Written(patient, author, institution, text(record.status), _moment(record.effective))
     resources = [
         _report(record, written, refer[len(leading) :]),
         _patient(subject),
@@ -228,13 +227,16 @@ def _addresses(record: ClinicalRecord, names: Iterable[str]) -> Iterator[str]:
         hashed = begun.copy()
         hashed.update(name.encode())
         # RFC 9562, section 5.5: the first 128 bits but for the version and the variant.
-        octets = bytearray(hashed.digest()[:16])
-        octets[6] = 0x50 | octets[6] & 0x0F
-        octets[8] = 0x80 | octets[8] & 0x3F
-        digits = octets.hex()
+        digits = hashed.hexdigest()
+        variant = _VARIANT[digits[16]]
         yield (
-            f"urn:uuid:{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+            f"urn:uuid:{digits[:8]}-{digits[8:12]}-5{digits[13:16]}"
+            f"-{variant}{digits[17:20]}-{digits[20:32]}"
         )
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A UUID's seventeenth digit, whose first two bits are the variant."""
 
 
 def _report(record: ClinicalRecord, written: _Written, results: list[str]) -> str:
@@ -244,7 +246,7 @@ def _report(record: ClinicalRecord, written: _Written, results: list[str]) -> st
         for url, value in ((REPLACES, record.replaces), (CHANGE_REASON, record.change_reason))
         if value is not None
     ]
-    return _REPORT.fill(
+    return _REPORT.fill_some(
         version=text(str(record.version)),
         id=text(record.id),
         status=written.status,
@@ -273,7 +275,7 @@ def _patient(subject: Subject) -> str:
 
 def _condition(record: ClinicalRecord, diagnosis: str, written: _Written) -> str:
     code, retracted = record.diagnosis_code, record.status is RecordStatus.ENTERED_IN_ERROR
-    return _CONDITION.fill(
+    return _CONDITION.fill_some(
         code=None if code is None else _coding(ICD10, code),
         diagnosis=text(diagnosis),
         patient=written.patient,
@@ -283,7 +285,7 @@ def _condition(record: ClinicalRecord, diagnosis: str, written: _Written) -> str
 
 
 def _observation(one: Observation, shown: Shown, written: _Written) -> str:
-    return _OBSERVATION.fill(
+    return _OBSERVATION.fill_some(
         status=written.status,
         category=_coding(OBSERVATION_CATEGORY, shown.category),
         patient=written.patient,
@@ -312,14 +314,18 @@ def _value(one: Observation, shown: Shown) -> dict[str, str | None]:
 
 def _component(code: str, value: Decimal, shown: Shown) -> str:
     measured = _measured(value, MILLIMETRES_OF_MERCURY, shown)
-    return _COMPONENT.fill(**_code(code, shown), **measured)
+    return _COMPONENT.fill_some(**_code(code, shown), **measured)
 
 
 def _measured(value: Decimal, unit: str, shown: Shown) -> dict[str, str | None]:
+    # FHIR knows no empty strings: a unit that people do not read is left out.
+    form = _QUANTITY if shown.unit_text else _UNREAD_QUANTITY
+    code, read = text(unit), text(shown.unit_text)
+    low, high = shown.low, shown.high
     return {
-        "quantity": _quantity(value, unit, shown),
-        "low": None if shown.low is None else _quantity(shown.low, unit, shown),
-        "high": None if shown.high is None else _quantity(shown.high, unit, shown),
+        "quantity": form.fill(value=number(value), unit=read, code=code),
+        "low": None if low is None else form.fill(value=number(low), unit=read, code=code),
+        "high": None if high is None else form.fill(value=number(high), unit=read, code=code),
         "meaning": _meaning(shown),
     }
 
@@ -328,12 +334,6 @@ def _meaning(shown: Shown) -> str | None:
     if shown.interpretation is Interpretation.UNKNOWN:
         return None
     return _coding(INTERPRETATION, INTERPRETATIONS[shown.interpretation])
-
-
-def _quantity(value: Decimal, unit: str, shown: Shown) -> str:
-    # FHIR knows no empty strings: a unit that people do not read is left out.
-    read = text(shown.unit_text) if shown.unit_text else None
-    return _QUANTITY.fill(value=number(value), unit=read, code=text(unit))
 
 
 def _code(code: str, shown: Shown) -> dict[str, str]:

@@ -269,11 +269,15 @@ def _has_empty(value: Any) -> bool:
 
 def test_what_is_not_filled_is_left_out_with_what_holds_nothing_else() -> None:
     form = Form({"a": [{"b": Gap("one")}, Gap("two")], "c": {"d": Gap("three")}, "e": "x"})
-    assert form.fill(one="1", two="2", three="3") == '{"a":[{"b":1},2],"c":{"d":3},"e":"x"}'
-    assert form.fill(one=None, two="2", three=None) == '{"a":[2],"e":"x"}'
-    assert form.fill(three="3") == '{"c":{"d":3},"e":"x"}'
-    assert form.fill() == '{"e":"x"}'
-    assert Form([Gap("one")]).fill() == ""
+    whole = '{"a":[{"b":1},2],"c":{"d":3},"e":"x"}'
+    assert form.fill(one="1", two="2", three="3") == whole
+    assert form.fill_some(one="1", two="2", three="3") == whole
+    assert form.fill_some(one=None, two="2", three=None) == '{"a":[2],"e":"x"}'
+    assert form.fill_some(three="3") == '{"c":{"d":3},"e":"x"}'
+    assert form.fill_some() == '{"e":"x"}'
+    assert Form([Gap("one")]).fill_some() == ""
+    with pytest.raises(KeyError):
+        form.fill(one="1", two="2")
 
 
 @settings(deadline=None)
