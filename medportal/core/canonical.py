@@ -46,9 +46,8 @@ def decode(data: bytes) -> Any:
     _scan(data)
     try:
         return cbor2.loads(data)
-    except (
-        Exception
-    ) as error:  # cbor2 lets several kinds escape; a text that is not UTF-8, above all
+    except Exception as error:
+        # cbor2 lets several kinds escape; of a text that is not UTF-8, above all.
         raise NotCanonical("not CBOR") from error
 
 
