@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.db.dialect import insert_or
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery.models import BlockChanges, Inbox, Outbox, PartnerBlock
 
 
@@ -166,7 +167,7 @@ def refusing(
     The same query runs for ids that are no patient's: an answer that takes longer would tell.
     """
     of_whom = {"patients": list(patient_ids), "partner": partner, "now": now}
-    return frozenset(session.scalars(_REFUSING, of_whom))
+    return frozenset(patient for (patient,) in _REFUSING.rows(session, of_whom))
 
 
 def keeps_out(now: datetime) -> ColumnElement[bool]:
@@ -212,10 +213,10 @@ def _in_force(now: Moment) -> ColumnElement[bool]:
 
 _BLOCK = cast(Table, PartnerBlock.__table__).c
 #: Made once: receivers ask it for every group of records.
-_REFUSING = (
+_REFUSING = Prepared(
     select(_BLOCK.patient_id)
     .where(
-        _BLOCK.patient_id.in_(bindparam("patients", expanding=True)),
+        one_of(_BLOCK.patient_id, "patients"),
         _BLOCK.partner == bindparam("partner"),
         _BLOCK.effect == BlockEffect.BLOCK.value,
         _BLOCK.what == BlockScope.EVERYTHING.value,

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id
 from medportal.db.dialect import insert_or
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery.blocks import keeps_out
 from medportal.delivery.errors import MalformedDelivery, NotAwaiting
 from medportal.delivery.models import Inbox, ReceiptCounter
@@ -124,8 +125,9 @@ def find_receipt(session: Session, sender: str, tid: str) -> Grant | None:
 
 def find_receipts(session: Session, sender: str, tids: Collection[str]) -> dict[str, Grant]:
     """Return what has been granted for several transfers of a sender, of those that are known."""
-    rows = session.execute(_GRANTED, {"sender": sender, "tids": list(tids)})
-    return {row.tid: _grant_of(row._mapping) for row in rows}
+    rows = _GRANTED.rows(session, {"sender": sender, "tids": list(tids)})
+    grants = [_grant_of(dict(zip(_OF_GRANT, row, strict=True))) for row in rows]
+    return {grant.tid: grant for grant in grants}
 
 
 def register(
@@ -187,12 +189,12 @@ def _lock_counter(session: Session, sender: str) -> int:
     # Sequences must become visible in their order: if 11 could commit before 10, a backup taken
     # between would state the mark 11, and the sender would never learn that 10 was lost.
     of_whom = {"sender": sender}
-    last: int | None = session.scalar(_COUNTER, of_whom)
+    last: int | None = _COUNTER.scalar(session, of_whom)
     if last is not None:
         return last
     first = insert_or(session, ReceiptCounter).values(sender=sender, last=0)
     session.execute(first.on_conflict_do_nothing())
-    made: int = session.scalars(_COUNTER, of_whom).one()
+    made: int = _COUNTER.scalar(session, of_whom)
     return made
 
 
@@ -219,8 +221,8 @@ def _insert(
         row["receipt"] = receipt
     # No conflict is possible here: the counter's lock keeps other groups of this sender out, and
     # what was there before has been read under it.
-    session.execute(_PUT, rows)
-    session.execute(_COUNT_ON, {"of": sender, "now_last": last + len(rows)})
+    _PUT.run_all(session, rows)
+    _COUNT_ON.run(session, {"of": sender, "now_last": last + len(rows)})
     return {
         (grant.sender, grant.tid): replace(grant, receipt=row["receipt"])
         for grant, row in zip(grants, rows, strict=True)
@@ -229,7 +231,8 @@ def _insert(
 
 def _registered_digests(session: Session, sender: str, arrivals: Sequence[Arrival]) -> set[bytes]:
     digests = {arrival.digest for arrival in arrivals if arrival.outcome is Outcome.REGISTERED}
-    return set(session.scalars(_REGISTERED, {"sender": sender, "digests": list(digests)}))
+    asked = {"sender": sender, "digests": list(digests)}
+    return {digest for (digest,) in _REGISTERED.rows(session, asked)}
 
 
 def _row(arrival: Arrival, duplicate: bool, sequence: int, now: datetime) -> dict[str, Any]:
@@ -259,32 +262,31 @@ _AWAITING = {
 }
 
 
+_OF_GRANT = ("sender", "tid", "digest", "outcome", "reason", "sequence", "received_at", "receipt")
+_PUT_IN = (*_OF_GRANT, "patient_id", "pseudonym", "key_id", "sealed", "awaiting")
 _INBOX, _COUNTERS = cast(Table, Inbox.__table__), cast(Table, ReceiptCounter.__table__)
 #: Made once: the receiver runs these for every group, and building them costs more than they do.
-_GRANTED = select(
-    _INBOX.c.sender,
-    _INBOX.c.tid,
-    _INBOX.c.digest,
-    _INBOX.c.outcome,
-    _INBOX.c.reason,
-    _INBOX.c.sequence,
-    _INBOX.c.received_at,
-    _INBOX.c.receipt,
-).where(_INBOX.c.sender == bindparam("sender"), _INBOX.c.tid.in_(bindparam("tids", expanding=True)))
-_REGISTERED = select(_INBOX.c.digest).where(
-    _INBOX.c.sender == bindparam("sender"),
-    _INBOX.c.digest.in_(bindparam("digests", expanding=True)),
-    _INBOX.c.outcome == Outcome.REGISTERED.value,
+_GRANTED = Prepared(
+    select(*(_INBOX.c[name] for name in _OF_GRANT)).where(
+        _INBOX.c.sender == bindparam("sender"), one_of(_INBOX.c.tid, "tids")
+    )
 )
-_COUNTER = (
+_REGISTERED = Prepared(
+    select(_INBOX.c.digest).where(
+        _INBOX.c.sender == bindparam("sender"),
+        one_of(_INBOX.c.digest, "digests"),
+        _INBOX.c.outcome == Outcome.REGISTERED.value,
+    )
+)
+_COUNTER = Prepared(
     select(_COUNTERS.c.last).where(_COUNTERS.c.sender == bindparam("sender")).with_for_update()
 )
-_COUNT_ON = (
+_COUNT_ON = Prepared(
     update(_COUNTERS)
     .where(_COUNTERS.c.sender == bindparam("of"))
     .values(last=bindparam("now_last"))
 )
-_PUT = insert(_INBOX)
+_PUT = Prepared(insert(_INBOX).values({name: bindparam(name) for name in _PUT_IN}))
 
 
 def _grant_of(row: Any) -> Grant:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, Table, bindparam, or_, select, update
 from medportal.audit.append import append_all
 from medportal.audit.events import Action, Event
 from medportal.audit.events import Outcome as AuditOutcome
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery import blocks, outbox, receipts, settling
 from medportal.delivery.holds import is_held
 from medportal.delivery.models import Outbox
@@ -58,7 +59,7 @@ class SqlSenderStore(HeadStore):
         What a rule of a patient stops, or administrators hold, is no reason to call a partner.
         """
         with self._asking() as connection:
-            return connection.execute(_DUE, {"now": now}).scalars().all()
+            return [partner for (partner,) in _DUE.rows(connection, {"now": now})]
 
     def claim(self, partner: str, limit: int, now: datetime) -> Sequence[OutgoingRecord]:
         """Lease and open; what cannot be opened says so and waits."""
@@ -99,7 +100,9 @@ class SqlSenderStore(HeadStore):
         """
         tids = [record.tid for record in records]
         with self._asking() as connection:
-            return frozenset(connection.execute(_STOPPED, {"tids": tids, "now": now}).scalars())
+            return frozenset(
+                tid for (tid,) in _STOPPED.rows(connection, {"tids": tids, "now": now})
+            )
 
     def standing(self, partner: str) -> tuple[HeldHead | None, Mark | None]:
         """Return the partner's head and receipt mark that we hold."""
@@ -170,7 +173,7 @@ class SqlSenderStore(HeadStore):
 _OUTBOX = cast(Table, Outbox.__table__).c
 _NOW = bindparam("now", type_=_OUTBOX.next_at.type)
 #: Made once: these are asked several times a second, and building them costs more than they do.
-_DUE = (
+_DUE = Prepared(
     select(Outbox.partner)
     .where(
         Outbox.settled_at.is_(None),
@@ -180,9 +183,11 @@ _DUE = (
     )
     .distinct()
 )
-_STOPPED = select(Outbox.tid).where(
-    Outbox.tid.in_(bindparam("tids", expanding=True)),
-    or_(blocks.stops(blocks.OF_THE_OUTBOX, _NOW), is_held(Outbox.partner)),
+_STOPPED = Prepared(
+    select(Outbox.tid).where(
+        one_of(_OUTBOX.tid, "tids"),
+        or_(blocks.stops(blocks.OF_THE_OUTBOX, _NOW), is_held(Outbox.partner)),
+    )
 )
 
 
