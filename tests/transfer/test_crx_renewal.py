@@ -74,7 +74,7 @@ async def running(hospital, laboratory):
     receiver = receiver_service(
         hospital.keys, hospital.engine, ReceiverSettings(hospital.id, "127.0.0.1:0")
     )
-    settings = SenderSettings(laboratory.id, longest_connection=0.3, first_wait=0.05)
+    settings = SenderSettings(laboratory.id, longest_connection=1.0, first_wait=0.05)
     sender = sender_service(laboratory.keys, laboratory.engine, settings)
     tasks = [asyncio.create_task(receiver.run(stop, lambda _, number: port.set_result(number)))]
     laboratory.trust(hospital, f"127.0.0.1:{await port}")
