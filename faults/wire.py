@@ -120,6 +120,7 @@ class Wire:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._open: dict[asyncio.StreamWriter, Way] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         self._trap: Trap | None = None
         self._lock = threading.Lock()
         #: Seconds that every piece waits here.
@@ -149,13 +150,27 @@ class Wire:
         await stop.wait()
         for server in servers:
             server.close()
-        for way in set(self._open.values()):
-            self._abort(way)
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        # What was aborted is closed in the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _listen(self, door: Door) -> asyncio.Server:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            caller = self._callers[writer.get_extra_info("peername")[0]]
-            await self._serve(reader, writer, door.to, Way(caller, door.house))
+            # Who has hung up already has no address.
+            peer = writer.get_extra_info("peername") or ("",)
+            task = asyncio.current_task()
+            if task is None or peer[0] not in self._callers:
+                writer.transport.abort()
+                return
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+            try:
+                await self._serve(reader, writer, door.to, Way(self._callers[peer[0]], door.house))
+            except asyncio.CancelledError:
+                writer.transport.abort()
+                raise
 
         return await asyncio.start_server(serve, *door.listen)
 
