@@ -21,6 +21,7 @@ def main() -> int:
     counts = range(1, MOST_LABORATORIES + 1)
     parser.add_argument("--laboratories", type=int, choices=counts, default=1)
     parser.add_argument("--both-ways", action="store_true", help="the hospital sends as well")
+    parser.add_argument("--clocks", action="store_true", help="clocks go wrong as well")
     parser.add_argument(
         "--senders", type=int, default=1, help="of each laboratory; more than one: PostgreSQL only"
     )
@@ -45,8 +46,7 @@ def _run(said: argparse.Namespace, seed: str) -> int:
     ):
         words += [f"--{name}", str(getattr(said, name))]
     words += ["--hospital-database", said.hospital_database or said.database]
-    if said.both_ways:
-        words += ["--both-ways"]
+    words += ["--both-ways"] * said.both_ways + ["--clocks"] * said.clocks
     if said.keep:
         words += ["--keep", str((said.keep / f"seed-{seed}").resolve())]
     command = world.enter(words)

@@ -47,12 +47,16 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Everybody whom a fault can hit. ``disks`` are (institution, disk)."""
+    """Everybody whom a fault can hit.
+
+    ``disks`` are (institution, disk); ``clocks`` the institutions whose clock can go wrong.
+    """
 
     houses: Sequence[str]
     ways: Sequence[Way]
     players: Sequence[Player]
     disks: Sequence[tuple[str, str]]
+    clocks: Sequence[str] = ()
 
     def of(self, *roles: Role) -> list[Player]:
         """Return the processes that are for this."""

@@ -156,7 +156,7 @@ class Clerk:
                 catalogues.load(),
                 patient_id=patient.id,
                 destinations=patient.destinations,
-                now=utcnow(),
+                now=house.now(),
             )
 
 

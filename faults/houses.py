@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from faults import servers, world
+from faults import clocked, servers, world
 from faults.cast import HOSPITAL, LABORATORY, Role, Way
 from faults.processes import Process, run_command
+from medportal.core.clock import utcnow
 from medportal.keys import TenantKeys
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database
@@ -51,6 +53,8 @@ class House:
     ini: Path
     logs: Path
     disks: dict[str, Path]
+    #: Where it stands by how much its clock is ahead, if that can go wrong.
+    clock: Path | None = None
     processes: dict[str, Process] = field(default_factory=dict)
     url: str = ""
     _settings: Settings | None = None
@@ -86,27 +90,39 @@ class House:
         with self.database.reader() as session, session.begin():
             yield session
 
-    def words(self, *words: str) -> list[str]:
-        """Return a command of the product for this institution."""
-        program = [sys.executable, "-m", "medportal.cli", "--config", str(self.ini), "--json"]
-        return [*program, *words]
+    def now(self) -> datetime:
+        """Return the time by its own clock."""
+        return utcnow() + clocked.read(self.clock) if self.clock else utcnow()
+
+    def _words(self, program: Sequence[str], words: Sequence[str]) -> list[str]:
+        python = [sys.executable, "-m", *program]
+        return [*python, "--config", str(self.ini), "--json", *words]
 
     def command(self, *words: str) -> str:
-        """Run a command of the product. Raises ``WorldError``."""
-        return run_command(self.id, self.words(*words), self.logs / f"commands-{self.id}.log")
+        """Run a command of the product, by the right time. Raises ``WorldError``."""
+        log = self.logs / f"commands-{self.id}.log"
+        return run_command(self.id, self._words(["medportal.cli"], words), log)
 
     def service(self, role: Role, *words: str, number: int = 1) -> None:
         """Prepare a process of the product."""
-        process = Process(role, self.id, self.words(*words, self.id), self.logs, number)
+        program = ["faults.clocked", str(self.clock)] if self.clock else ["medportal.cli"]
+        said = self._words(program, [*words, self.id])
+        process = Process(role, self.id, said, self.logs, number)
         self.processes[process.name] = process
 
 
 def build(
-    wanted: Mapping[str, Wanted], ways: Sequence[Way], mebibytes: int, senders: int = 1
+    wanted: Mapping[str, Wanted],
+    ways: Sequence[Way],
+    mebibytes: int,
+    senders: int = 1,
+    *,
+    with_clocks: bool = False,
 ) -> dict[str, House]:
     """Make institutions that trust each other, with servers and disks of that size.
 
-    No service is started yet. More than one sender of a laboratory needs PostgreSQL there.
+    No service is started yet. More than one sender of a laboratory needs PostgreSQL there. With
+    clocks, each institution's can be set.
     """
     called = {way.receiver for way in ways}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -115,6 +131,9 @@ def build(
         said = dict(zip(houses, pool.map(_export, houses.values()), strict=True))
         list(pool.map(lambda house: _trust(house, ways, said), houses.values()))
     for house in houses.values():
+        if with_clocks:
+            house.clock = world.PLACE / house.id / "clock"
+            clocked.write(house.clock, 0)
         _serve(house, ways, 1 if house.id == HOSPITAL else senders)
     return houses
 

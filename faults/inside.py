@@ -20,7 +20,8 @@ def main() -> int:
     for name in ("seed", "records", "rounds", "senders", "laboratories"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--settle", type=float, required=True)
-    parser.add_argument("--both-ways", action="store_true")
+    for name in ("both-ways", "clocks"):
+        parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--keep", type=Path)
     said = parser.parse_args()
     # Databases run as other users: whoever starts a run may have a mask that shuts them out.
@@ -36,6 +37,7 @@ def main() -> int:
         said.senders,
         said.laboratories,
         said.both_ways,
+        said.clocks,
     )
     world.lay(said.outside, list(order.wanted))
     child = os.fork()

@@ -80,6 +80,15 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongClock:
+    """Let the clock of an institution be ahead by so many seconds, or behind, and right again."""
+
+    house: str
+    ahead: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PowerCut:
     """Kill everything at once, and start everything again."""
 
@@ -91,7 +100,7 @@ class Restart:
     """Stop every process of the product in good order, and start it again."""
 
 
-Step = Kill | Strike | Freeze | CutCable | Lose | Slow | Fill | PowerCut | Restart
+Step = Kill | Strike | Freeze | CutCable | Lose | Slow | Fill | WrongClock | PowerCut | Restart
 #: The greatest number of a frame at which a trap waits. Few, so that it springs in every step.
 _NTH = 4
 _T = TypeVar("_T")
@@ -173,6 +182,7 @@ def _round(dice: random.Random, cast: Cast) -> list[Step]:
         Lose(dice.randint(5, 30), dice.uniform(1, 3)),
         Slow(dice.randint(10, 80), dice.uniform(1, 3)),
         *(Fill(house, disk, dice.uniform(0.5, 2)) for house, disk in cast.disks),
+        *(_wrong_clock(dice, house) for house in cast.clocks),
         _longer_than_patience(dice, cast),
         PowerCut(_down(dice)),
         Restart(),
@@ -192,6 +202,17 @@ def _longer_than_patience(dice: random.Random, cast: Cast) -> Step:
         CutCable(dice.choice(cast.houses), True, dice.uniform(25, 45)),
     ]
     return dice.choice(long)
+
+
+def _wrong_clock(dice: random.Random, house: str) -> Step:
+    """Return minutes ahead or behind, which partners bear, or hours behind, which they do not.
+
+    What an hour ahead brings about, waits for an hour when the clock is right again.
+    """
+    ahead = dice.choice(
+        [dice.uniform(60, 240), -dice.uniform(60, 240), -dice.uniform(3_600, 86_400)]
+    )
+    return WrongClock(house, ahead, dice.uniform(3, 10))
 
 
 def _down(dice: random.Random) -> float:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faults import clocked, verdict, world
 from faults import houses as institutions
 from faults import plan as plans
-from faults import verdict, world
 from faults.cast import HOSPITAL, LABORATORY, Cast, Way, laboratories, ways
 from faults.houses import EXCHANGE_PORT, House, Wanted
 from faults.processes import Process, Watch
@@ -35,8 +35,9 @@ _RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160
 class Order:
     """What a run is asked for.
 
-    ``laboratory`` is what each of them stands on, ``senders`` how many each has; ``both_ways`` lets
-    the hospital send too. ``settle`` is how long, in seconds, healing may take.
+    ``laboratory`` is what each of them stands on, ``senders`` how many each has. ``both_ways`` lets
+    the hospital send too, ``clocks`` lets clocks go wrong. ``settle`` is how long, in seconds,
+    healing may take.
     """
 
     seed: int
@@ -49,6 +50,7 @@ class Order:
     senders: int = 1
     laboratories: int = 1
     both_ways: bool = False
+    clocks: bool = False
 
     @property
     def ways(self) -> list[Way]:
@@ -96,7 +98,8 @@ class Run:
         """Return whom a plan can hit."""
         disks = [(name, disk) for name, house in self.houses.items() for disk in house.disks]
         players = [process.player for process in self.processes.values()]
-        return Cast(list(self.houses), self.order.ways, players, disks)
+        clocks = list(self.houses) if self.order.clocks else []
+        return Cast(list(self.houses), self.order.ways, players, disks, clocks)
 
     def carry_out(self, steps: list[plans.Step]) -> None:
         """Do everything that is planned, with a share of the records for each step."""
@@ -144,6 +147,13 @@ class Run:
                 place = self.houses[house].disks[disk]
                 world.fill(place)
                 return seconds, lambda: world.free(place)
+            case plans.WrongClock(house, ahead, seconds):
+                self.done["wrong clocks"] += 1
+                file = self.houses[house].clock
+                if file is None:
+                    raise ValueError("the clocks of this run cannot be set")
+                clocked.write(file, ahead)
+                return seconds, lambda: clocked.write(file, 0)
             case plans.PowerCut(down):
                 self.done["power cuts"] += 1
                 for victim in self.processes:
@@ -255,7 +265,9 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
     """Carry out a run in this world; return its figures, with every problem found."""
     clock = _Clock()
     mebibytes = _BASE_MEBIBYTES + order.records * _RECORD_BYTES // 2**20
-    houses = institutions.build(order.wanted, order.ways, mebibytes, order.senders)
+    houses = institutions.build(
+        order.wanted, order.ways, mebibytes, order.senders, with_clocks=order.clocks
+    )
     staff = Staff(houses, order.ways, PATIENTS, order.seed)
     clock.stop("preparing")
     say(f"prepared in {clock.seconds['preparing']} s")

@@ -17,7 +17,7 @@ def player(role: Role, house: str, number: str = "") -> Player:
     return Player(f"{role}{number}-{house}", role, house)
 
 
-def cast(count: int = 1, *, both: bool = False, senders: int = 1) -> Cast:
+def cast(count: int = 1, *, both: bool = False, senders: int = 1, clocks: bool = False) -> Cast:
     """Return so many laboratories, each with so many senders, and the hospital."""
     there = ways(count, both=both)
     labs = laboratories(count)
@@ -30,7 +30,8 @@ def cast(count: int = 1, *, both: bool = False, senders: int = 1) -> Cast:
         *(player(Role.SENDER, HOSPITAL) for _ in range(both)),
         *(player(role, HOSPITAL) for role in (Role.RECEIVER, Role.JOBS)),
     ]
-    return Cast([*labs, HOSPITAL], there, players, DISKS)
+    houses = [*labs, HOSPITAL]
+    return Cast(houses, there, players, DISKS, houses if clocks else ())
 
 
 CASTS = {
@@ -39,6 +40,7 @@ CASTS = {
     "three laboratories": cast(3),
     "both ways": cast(both=True),
     "two laboratories, both ways": cast(2, both=True),
+    "clocks": cast(clocks=True),
 }
 
 
@@ -70,7 +72,11 @@ def test_a_seed_gives_the_same_plan_again_and_another_one_another(who, rounds):
 def test_every_round_has_every_kind_of_fault_and_hits_everybody(who, seed):
     everybody = CASTS[who]
     steps = plan.make(seed, 1, everybody)
-    assert {type(step) for step in steps} == KINDS
+    assert {type(step) for step in steps} == KINDS | (
+        {plan.WrongClock} if everybody.clocks else set()
+    )
+    wrong = [step.house for step in steps if isinstance(step, plan.WrongClock)]
+    assert sorted(wrong) == sorted(everybody.clocks)
     assert killed(steps) == {each.name for each in everybody.players}
     exchanging = everybody.of(Role.SENDER, Role.RECEIVER, Role.DATABASE)
     assert struck(steps) == {"", *(each.name for each in exchanging)}
@@ -99,6 +105,18 @@ def test_a_strike_always_does_something(who, seed):
         if isinstance(step, plan.Strike):
             assert step.victim or step.moment is not Moment.AFTER
             assert step.way in everybody.ways_of(houses.get(step.victim))
+
+
+def test_clocks_are_ahead_by_less_than_healing_may_take():
+    """What is due an hour ahead is late by an hour when the clock is right again."""
+    found = [
+        step.ahead
+        for seed in range(50)
+        for step in plan.make(seed, 1, CASTS["clocks"])
+        if isinstance(step, plan.WrongClock)
+    ]
+    assert 60 <= max(found) <= 240 and min(found) < -3_600
+    assert any(-240 <= ahead <= -60 for ahead in found)
 
 
 def test_a_strike_waits_on_the_way_of_its_victim():
