@@ -46,6 +46,9 @@ from medportal.delivery.models import Inbox, Outbox, ReceiptCounter
 WARM = 8
 FLOOR_SECONDS = 3.0
 PACE, PACED = 0.04, 150
+LEAST_OF_EACH = 32
+"""How many records each of many laboratories sends at least: a turn's worth."""
+
 PATIENCE = 300.0
 """Seconds after which a run that does not end has failed."""
 
@@ -447,8 +450,9 @@ def by_laboratories(
         )
         inner.state.mkdir()
         fleet = Fleet.of(inner, count)
-        found = drain(fleet, 1, max(1, records // count))
-        costs[str(count)] = {"per_second": found["per_second"], **found["cpu_us"]}
+        each = max(LEAST_OF_EACH, records // count)
+        found = drain(fleet, 1, each)
+        costs[str(count)] = {"each": each, "per_second": found["per_second"], **found["cpu_us"]}
         costs[str(count)]["rss_mib"] = found["rss_mib"]["receiver"]
         fleet.close()
     return {"bench": "exchange_laboratories", "engine": engine, "connected": costs}

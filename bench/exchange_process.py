@@ -8,10 +8,12 @@ senders of one or more laboratories. At SIGTERM it ends in good order and prints
 import asyncio
 import json
 import logging
+import os
 import re
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -20,29 +22,41 @@ from bench.houses import keys_of
 from medportal.ops.transfer import RECEIVER_GROUPS, SENDER_GROUPS
 from medportal.tenancy.engines import make_engine
 from medportal.transfer.commands import receiver_service, sender_service
-from medportal.transfer.receiver import ReceiverSettings
+from medportal.transfer.opener import Child
+from medportal.transfer.receiver import ReceiverService, ReceiverSettings
+
+OPENERS = int(os.environ.get("MEDPORTAL_OPENERS", "1"))
+"""How many processes open what is delivered: one, on the two cores of these figures."""
 
 
-def used() -> dict[str, float]:
-    """Return what this process has used up to now."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def used(children: Sequence[Child]) -> dict[str, float]:
+    """Return what this process, and the openers of a receiver, have used up to now."""
     # The most memory is read from the system: the counter of getrusage begins with what the
     # process that started this one held.
     status = Path("/proc/self/status").read_text()
     most = re.search(r"VmHWM:\s+(\d+) kB", status)
+    # Of openers that have ended the system has added up the time already.
+    times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(each.ru_utime + each.ru_stime for each in times)
     return {
         "rss_mib": round(int(most[1]) / 1024, 1) if most else 0.0,
-        "cpu": round(usage.ru_utime + usage.ru_stime, 3),
+        "cpu": round(seconds + sum(of_process(child.pid) for child in children if child.pid), 3),
     }
 
 
-async def receive(state: Path, port: int, name: str, url: str, stop: asyncio.Event) -> None:
+def of_process(pid: int) -> float:
+    """Return seconds of the processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def receiver(state: Path, port: int, name: str, url: str) -> ReceiverService:
     # Many laboratories of one machine have one address: the limit on that is not what is measured.
-    settings = ReceiverSettings(name, f"127.0.0.1:{port}", most_shaking_of_origin=64)
-    service = receiver_service(
-        keys_of(state, name, RECEIVER_GROUPS, port), make_engine(url), settings
+    settings = ReceiverSettings(
+        name, f"127.0.0.1:{port}", most_shaking_of_origin=64, openers=OPENERS
     )
-    await service.run(stop, lambda _host, number: print("listening", number, flush=True))
+    keys = keys_of(state, name, RECEIVER_GROUPS, port)
+    return receiver_service(keys, make_engine(url), settings)
 
 
 async def send(state: Path, houses: list[tuple[str, str]], stop: asyncio.Event) -> None:
@@ -56,13 +70,15 @@ async def send(state: Path, houses: list[tuple[str, str]], stop: asyncio.Event) 
 
 async def main(role: str, state: Path, port: int, houses: list[tuple[str, str]]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    service = receiver(state, port, *houses[0]) if role == "receive" else None
+    children = service.needs.openers.children if service else []
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(used()), flush=True))
-    if role == "receive":
-        await receive(state, port, *houses[0], stop)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(used(children)), flush=True))
+    if service:
+        await service.run(stop, lambda _host, number: print("listening", number, flush=True))
     else:
         await send(state, houses, stop)
-    print(json.dumps(used()), flush=True)
+    print(json.dumps(used(children)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """CRX/1: carrying clinical records from the institution that made them to a partner.
 
 Holds: the protocol (messages, framing, the two state tables), TLS with channel binding, the
-sender and receiver services, and the adapters onto the delivery, patients and audit rooms.
+sender and receiver services, the processes that open what is delivered (:mod:`opener`), and the
+adapters onto the delivery, patients and audit rooms.
 May import: records and everything below it. :mod:`messages`, :mod:`framing`,
 :mod:`transcript`, :mod:`batches`, :mod:`payload`, :mod:`kem`, :mod:`budget`, :mod:`events`,
-:mod:`ports`, :mod:`errors`, :mod:`sending`, :mod:`receiving` and :mod:`protocol` are PURE.
+:mod:`ports`, :mod:`opener_wire`, :mod:`errors`, :mod:`sending`, :mod:`receiving` and
+:mod:`protocol` are PURE.
 Never does: hold a key that opens a stored record, log a name, a number or a
 pseudonym, or tell a partner why a patient is unknown.
 Invariants: the receiver proves itself before the sender does; nothing is looked up before both

@@ -16,6 +16,8 @@ from sqlalchemy import Engine
 from medportal.core.ids import new_id
 from medportal.keys import TenantKeys
 from medportal.transfer.credentials import PairNames, content_problem, peer_of
+from medportal.transfer.desk import Desk
+from medportal.transfer.opener import Openers
 from medportal.transfer.receiver import ReceiverNeeds, ReceiverService, ReceiverSettings
 from medportal.transfer.sender import SenderNeeds, SenderService, SenderSettings
 from medportal.transfer.stores import SqlReceiverStore, SqlSenderStore
@@ -40,16 +42,25 @@ def receiver_service(
     keys: TenantKeys, engine: Engine, settings: ReceiverSettings | None = None
 ) -> ReceiverService:
     """Return the receiver of a tenant, ready to run on the address of its file."""
+    settings = settings or ReceiverSettings(
+        keys.tenant.id, keys.tenant.exchange.listen, openers=openers_for(os.cpu_count() or 1)
+    )
+    peers = peer_of(keys.trusted, keys.crl_limits)
     return ReceiverService(
         ReceiverNeeds(
-            settings or ReceiverSettings(keys.tenant.id, keys.tenant.exchange.listen),
+            settings,
             keys.keystore,
-            peer_of(keys.trusted, keys.crl_limits),
+            peers,
             PairNames(keys.partner_keys),
-            content_problem,
             SqlReceiverStore(engine, keys),
+            Openers(settings.openers, keys.places.pki, lambda: Desk(peers, content_problem)),
         )
     )
+
+
+def openers_for(cores: int) -> int:
+    """Return how many openers keep so many cores busy: beyond two, the service itself is it."""
+    return max(0, min(2, cores - 1))
 
 
 def run_sender(keys: TenantKeys, engine: Engine, settings: SenderSettings | None = None) -> None:

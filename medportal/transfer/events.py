@@ -20,7 +20,6 @@ from medportal.transfer.ports import (
     OwnHead,
     Question,
     Receipt,
-    VerifyKey,
     Welcome,
 )
 
@@ -339,9 +338,6 @@ class Accept:
     sealed: bytes = field(repr=False)
     question: Question = field(repr=False)
     known: Known = field(repr=False)
-    sender_key: VerifyKey = field(repr=False)
-    crl: bytes = field(repr=False)
-    session: bytes = field(repr=False)
 
 
 Effect = (

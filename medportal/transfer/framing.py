@@ -14,9 +14,9 @@ MAX_FRAME = 1 << 20
 HEADER = 4
 
 
-def encode_frame(body: bytes) -> bytes:
+def encode_frame(body: bytes, limit: int = MAX_FRAME) -> bytes:
     """Return ``body`` as one frame. Raises ``FrameError`` if it is empty or too long."""
-    _check_length(len(body), MAX_FRAME)
+    _check_length(len(body), limit)
     return len(body).to_bytes(HEADER, "big") + body
 
 

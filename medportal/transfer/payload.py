@@ -8,6 +8,7 @@ together (:mod:`medportal.transfer.batches`).
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from medportal.delivery.states import DeliveryReason, Outcome
 from medportal.transfer import transcript
 from medportal.transfer.errors import Code, ProtocolError, Untrusted
 from medportal.transfer.events import Accept
-from medportal.transfer.ports import AcceptedRecord, Peer, Receipt
+from medportal.transfer.ports import AcceptedRecord, OneUse, Peer, Receipt, VerifyKey
 from medportal.transfer.transcript import Binding
 
 MAX_PAYLOAD = 1_000_000
@@ -86,15 +87,57 @@ def delivery_fields(
     }
 
 
-def receive(
-    accept: Accept,
-    binding: Binding,
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What is the same for every record of one connection, as its handshake proved it.
+
+    ``chain`` is the exchange chain of the sender, ``crl`` the list that came with it, both in DER.
+    """
+
+    session: bytes
+    binding: Binding
+    chain: tuple[bytes, ...] = field(repr=False)
+    crl: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What came in DELIVER; ``info`` is what it is sealed to beside the key."""
+
+    tid: str
+    offer: str
+    info: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was in a delivery, as far as it can be told without the keys shared with the partner.
+
+    ``unsigned`` and ``unfit`` are reason codes, empty where author's statement and content are in
+    order; ``packed`` is the parcel as the inbox keeps it, empty where either is not.
+    """
+
+    digest: bytes = field(repr=False)
+    unsigned: str
+    unfit: str
+    scheme: str
+    number: str = field(repr=False)
+    name: str = field(repr=False)
+    birth: str = field(repr=False)
+    packed: bytes = field(repr=False)
+
+
+def open_delivery(
+    delivered: Sealed,
+    key: OneUse,
+    intro: Introduction,
+    sender_key: VerifyKey,
     peer: Peer,
-    identifiers: Identifiers,
     check_content: ContentCheck,
     now: datetime,
-) -> AcceptedRecord:
-    """Open and verify what was delivered.
+) -> Contents:
+    """Open what was delivered, and check all of it that needs no key shared with the partner.
 
     1. It opens with the offer's key, bound to session, S, R, tid and offer.
     2. It is exactly the map of fields that a record has.
@@ -104,39 +147,58 @@ def receive(
     sender produces it. What follows is answered with a signed receipt:
 
     4. The author's statement verifies and is about this content and this sender.
-    5. The number gives the pseudonym that was asked about.
-    6. The content is in order and is about the same number.
-    7. Name and birth date are those of the registered patient; if not, a person decides.
+    5. The content is in order and is about the parcel's number.
     """
-    parcel, delivery = unpack(accept.key.open(accept.sealed, accept.info))  # 1, 2
+    parcel, delivery = unpack(key.open(delivered.sealed, delivered.info))  # 1, 2
     digest = hashlib.sha256(parcel.content).digest()
-    said = dict(accept.sender_key.statement(delivery, transcript.DELIVERY))  # 3
-    tid = accept.tid
-    if said != delivery_fields(accept.session, digest, binding, tid, accept.offer):
+    said = dict(sender_key.statement(delivery, transcript.DELIVERY))  # 3
+    tid = delivered.tid
+    if said != delivery_fields(intro.session, digest, intro.binding, tid, delivered.offer):
         raise ProtocolError(Code.DELIVERY, tid=tid)
+    unsigned = _statement_problem(parcel, digest, intro.crl, peer, now)  # 4
+    unfit = check_content(parcel)  # 5
+    return Contents(
+        digest=digest,
+        unsigned=unsigned,
+        unfit=unfit,
+        scheme=parcel.scheme,
+        number=parcel.number,
+        name=parcel.name,
+        birth=parcel.birth,
+        packed=b"" if unsigned or unfit else parcel.to_bytes(),
+    )
+
+
+def judge(
+    contents: Contents, accept: Accept, binding: Binding, identifiers: Identifiers
+) -> AcceptedRecord:
+    """Compare what was opened with what was asked for, and say what is to become of it.
+
+    1. What :func:`open_delivery` found against it is answered with a signed receipt.
+    2. So is a number that does not give the pseudonym that was asked about.
+    3. Name and birth date are those of the registered patient; if not, a person decides.
+    """
     refusal = (
-        _statement_problem(parcel, digest, accept, peer, now)  # 4
-        or _pseudonym_problem(parcel, accept, binding, identifiers)  # 5
-        or check_content(parcel)  # 6
+        contents.unsigned  # 1
+        or _pseudonym_problem(contents, accept, binding, identifiers)  # 2
+        or contents.unfit  # 1
     )
     return AcceptedRecord(
         sender=binding.sender,
-        tid=tid,
-        digest=digest,
+        tid=accept.tid,
+        digest=contents.digest,
         patient=accept.known.patient,
         key_id=accept.question.key_id,
         pseudonym=accept.question.pseudonym,
-        fits=_fits(parcel, accept, binding, identifiers),  # 7
+        fits=_fits(contents, accept, binding, identifiers),  # 3
         refusal=refusal,
-        payload=b"" if refusal else parcel.to_bytes(),
+        payload=b"" if refusal else contents.packed,
     )
 
 
-def _statement_problem(
-    parcel: Parcel, digest: bytes, accept: Accept, peer: Peer, now: datetime
-) -> str:
+def _statement_problem(parcel: Parcel, digest: bytes, crl: bytes, peer: Peer, now: datetime) -> str:
     try:
-        said = peer.author(parcel.statement, accept.crl, now)
+        said = peer.author(parcel.statement, crl, now)
     except Untrusted:
         return DeliveryReason.SIGNATURE_INVALID
     if said.get("digest") != digest or said.get("institution") != peer.institution:
@@ -145,17 +207,17 @@ def _statement_problem(
 
 
 def _pseudonym_problem(
-    parcel: Parcel, accept: Accept, binding: Binding, identifiers: Identifiers
+    contents: Contents, accept: Accept, binding: Binding, identifiers: Identifiers
 ) -> str:
     asked = accept.question
-    own = identifiers.pseudonym(binding.sender, asked.key_id, parcel.scheme, parcel.number)
+    own = identifiers.pseudonym(binding.sender, asked.key_id, contents.scheme, contents.number)
     if not hmac.compare_digest(own, asked.pseudonym):
         return DeliveryReason.IDENTIFIER_MISMATCH
     return ""
 
 
-def _fits(parcel: Parcel, accept: Accept, binding: Binding, identifiers: Identifiers) -> bool:
-    own = identifiers.tag(binding.sender, accept.question.key_id, parcel.name, parcel.birth)
+def _fits(contents: Contents, accept: Accept, binding: Binding, identifiers: Identifiers) -> bool:
+    own = identifiers.tag(binding.sender, accept.question.key_id, contents.name, contents.birth)
     return hmac.compare_digest(own, accept.known.tag)
 
 

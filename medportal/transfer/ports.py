@@ -71,10 +71,15 @@ class Peer(Protocol):
 
 
 class OfferKey(Protocol):
-    """The private half of an offer."""
+    """The key pair of an offer, as its connection knows it: the private half may be elsewhere."""
 
     @property
     def public(self) -> bytes: ...  # noqa: D102
+
+
+class OneUse(Protocol):
+    """The private half of an offer."""
+
     def open(self, sealed: bytes, info: bytes) -> bytes: ...  # noqa: D102
 
 

@@ -8,7 +8,7 @@ not delay another.
 import asyncio
 import ipaddress
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,22 +19,25 @@ from medportal.core.clock import utcnow
 from medportal.pki.keystore import KeyStore
 from medportal.pki.profiles import Purpose
 from medportal.transfer import events as ev
-from medportal.transfer import kem, payload, protocol
+from medportal.transfer import payload, protocol
 from medportal.transfer.budget import Allowance, full
 from medportal.transfer.conversation import Conversation, Work
 from medportal.transfer.credentials import PkiPeer
+from medportal.transfer.desk import KeyGone
 from medportal.transfer.errors import (
     ChannelError,
     Code,
-    ProtocolError,
     ReceiverBusy,
     TransferError,
     Untrusted,
 )
+from medportal.transfer.messages import Hello, decode
+from medportal.transfer.opener import Key, Openers
 from medportal.transfer.ports import (
     AcceptedRecord,
     Answer,
     Channel,
+    Known,
     NotReady,
     Question,
     ReceiverStore,
@@ -47,8 +50,8 @@ from medportal.transfer.turns import Turns
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
 
-VERIFY = 32
-"""How many records of one connection are verified in one go, before others have their turn."""
+READ = 32
+"""How many records of one connection are opened in one go, before others have their turn."""
 
 STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 """How many refusals of strangers a second, and at once, are logged and audited."""
@@ -61,7 +64,8 @@ class ReceiverSettings:
     At most ``most_shaking`` connections are in TLS's handshake at once, and so many of one origin;
     above that the one that has been longest gives way. A partner above ``most_of_partner`` is
     told when to come back, which takes a HELLO; ``most_silent_of_partner`` more connections may
-    wait for that, and what comes above is cut.
+    wait for that, and what comes above is cut. So many ``openers`` are processes of their own; with
+    none a thread does their work.
     """
 
     institution: str
@@ -73,6 +77,7 @@ class ReceiverSettings:
     most_silent_of_partner: int = 4
     group: int = 64
     look_for_changes: float = 2.0
+    openers: int = 0
     limits: ev.Limits = field(default_factory=ev.Limits)
 
 
@@ -84,8 +89,8 @@ class ReceiverNeeds:
     keystore: KeyStore
     peer_of: Callable[[str], PkiPeer | None]
     identifiers: payload.Identifiers
-    check_content: payload.ContentCheck
     store: ReceiverStore
+    openers: Openers
 
 
 def origin_of(address: str) -> str:
@@ -217,6 +222,12 @@ class ReceiverService:
         self, stop: asyncio.Event, listening: Callable[[str, int], None] | None = None
     ) -> None:
         """Listen until ``stop``; then finish what was delivered. Raises ``OSError`` on the port."""
+        async with self.needs.openers.running():
+            await self._serve_until(stop, listening)
+
+    async def _serve_until(
+        self, stop: asyncio.Event, listening: Callable[[str, int], None] | None
+    ) -> None:
         host, _, port = self.needs.settings.listen.rpartition(":")
         server = await asyncio.start_server(self._accept, host.strip("[]"), int(port))
         address = server.sockets[0].getsockname()
@@ -344,7 +355,7 @@ class Reception:
             signer=needs.keystore.signer(Purpose.EXCHANGE),
             peers=needs.peer_of,
             random=secrets.token_bytes,
-            new_key=kem.OneUseKey,
+            new_key=lambda: self._keys.popleft(),
         )
         session = protocol.new_receiver(
             ports, needs.settings.limits, service.allowance(peer.institution)
@@ -352,8 +363,9 @@ class Reception:
         self.talk: Conversation[Receiver] = Conversation(
             stream, session, protocol.step_receiver, self._perform
         )
+        self._client, self._opener = needs.openers.for_client()
+        self._keys: deque[Key] = deque()
         self._accepted: list[ev.Accept] = []
-        self._verifying = False
         self._work = Work()
 
     async def run(self, channel: Channel) -> None:
@@ -370,6 +382,7 @@ class Reception:
             await self._audit_close(close)
         finally:
             self._service.reception.discard(self)
+            self._opener.end(self._client)
             await self._work.finish()
 
     async def _audit_close(self, close: ev.Close) -> None:
@@ -397,6 +410,7 @@ class Reception:
                 self._work.start(self._peer_head(effect))
             case ev.Established():
                 log.info("partner ready", partner=self.peer.institution)
+                self._opener.begin(self._client, introduction(self.talk.session))
                 self._work.start(self._remember_crl())
             case ev.Ask(question):
                 self._service.answerer.add(self.peer.institution, question, self._answered)
@@ -438,46 +452,81 @@ class Reception:
         )
 
     def _answered(self, answers: Mapping[str, Answer]) -> None:
+        self._work.start(self._offer(answers), self._broken)
+
+    async def _offer(self, answers: Mapping[str, Answer]) -> None:
+        """Have keys made for the offers that follow, and let them follow."""
+        hits = sum(isinstance(each, Known) for each in answers.values())
+        try:
+            self._keys += await self._opener.make(self._client, hits) if hits else ()
+        except KeyGone:
+            later = NotReady(BUSY_AFTER_MS)
+            answers = {
+                tid: later if isinstance(each, Known) else each for tid, each in answers.items()
+            }
         self.talk.post(ev.Looked(tuple(answers.items())))
 
     def _accept(self, accept: ev.Accept) -> None:
-        """Collect records while earlier ones are verified; then verify them together."""
+        """Collect what comes in one go, to be opened together."""
         self._accepted.append(accept)
-        if not self._verifying:
-            self._verifying = True
-            self._work.start(self._verify_all(), self._broken)
+        if len(self._accepted) == 1:
+            self._work.start(self._read_accepted(), self._broken)
 
-    async def _verify_all(self) -> None:
-        while self._accepted:
-            accepted, self._accepted = self._accepted[:VERIFY], self._accepted[VERIFY:]
-            outcomes = await asyncio.to_thread(self._verify, accepted)
-            for accept, outcome in zip(accepted, outcomes, strict=True):
+    async def _read_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for start in range(0, len(accepted), READ):
+            some = accepted[start : start + READ]
+            for accept, outcome in zip(some, await self._read(some), strict=True):
                 if isinstance(outcome, TransferError):
                     self._settled(accept.tid, outcome)
                 else:
                     self._service.committer.add(outcome, partial(self._settled, accept.tid))
-        self._verifying = False
+
+    async def _read(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
+        """Have records opened; what a sound sender does not make is returned as its error."""
+        try:
+            found = await self._opener.open(
+                self._client, [(_key_of(each), _sealed(each)) for each in accepted]
+            )
+        except KeyGone as gone:
+            found = [gone] * len(accepted)
+        return await asyncio.to_thread(self._judge, accepted, found)
+
+    def _judge(
+        self, accepted: Sequence[ev.Accept], found: Sequence[payload.Contents | TransferError]
+    ) -> list[AcceptedRecord | TransferError]:
+        binding, outcomes = self.talk.session.binding, list[AcceptedRecord | TransferError]()
+        assert binding is not None
+        for accept, contents in zip(accepted, found, strict=True):
+            if isinstance(contents, TransferError):
+                outcomes.append(contents)
+                continue
+            try:
+                outcomes.append(payload.judge(contents, accept, binding, self._needs.identifiers))
+            except Untrusted as error:
+                outcomes.append(error)
+        return outcomes
 
     def _settled(self, tid: str, outcome: bytes | TransferError) -> None:
         if isinstance(outcome, bytes):
             self.talk.post(ev.Settled(tid, outcome))
-        elif isinstance(outcome, ReceiverBusy):
+        elif isinstance(outcome, ReceiverBusy | KeyGone):
             self.talk.post(ev.Unsettled(tid, BUSY_AFTER_MS))
         else:
             self.talk.post(ev.Refused(tid, outcome.code))
 
-    def _verify(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
-        """Verify records; what a sound sender does not make is returned as its error."""
-        binding, needs, now = self.talk.session.binding, self._needs, utcnow()
-        assert binding is not None
-        outcomes: list[AcceptedRecord | TransferError] = []
-        for accept in accepted:
-            try:
-                outcomes.append(
-                    payload.receive(
-                        accept, binding, self.peer, needs.identifiers, needs.check_content, now
-                    )
-                )
-            except (ProtocolError, Untrusted) as error:
-                outcomes.append(error)
-        return outcomes
+
+def introduction(session: Receiver) -> payload.Introduction:
+    """Return what an opener is told of a connection whose handshake is done."""
+    hello = decode(session.hello)
+    assert isinstance(hello, Hello) and session.binding is not None
+    return payload.Introduction(session.session, session.binding, hello.chain, session.crl)
+
+
+def _key_of(accept: ev.Accept) -> Key:
+    assert isinstance(accept.key, Key)
+    return accept.key
+
+
+def _sealed(accept: ev.Accept) -> payload.Sealed:
+    return payload.Sealed(accept.tid, accept.offer, accept.info, accept.sealed)

@@ -396,7 +396,7 @@ def on_deliver(receiver: Receiver, event: Received[Deliver], now: Instant) -> St
     item = receiver.records[message.tid]
     if not secrets.compare_digest(item.offer, message.offer) or now.mono >= item.until:
         return _without(receiver, message.tid), [send(StaleOffer(message.tid))]
-    assert item.key and item.known and receiver.key
+    assert item.key and item.known
     info = transcript.record_info(receiver.session, bound(receiver), message.tid, message.offer)
     accept = Accept(
         message.tid,
@@ -406,9 +406,6 @@ def on_deliver(receiver: Receiver, event: Received[Deliver], now: Instant) -> St
         message.sealed,
         item.question,
         item.known,
-        receiver.key,
-        receiver.crl,
-        receiver.session,
     )
     return _with(receiver, replace(item, stage=Stage.DELIVERED, key=None)), [accept]
 

@@ -370,9 +370,7 @@ class World:
         if self.storage.full:
             return ev.Unsettled(accept.tid, 9)
         try:
-            record = payload.receive(
-                accept, self.receiver.binding, self.lab, NAMES, lambda *_: "", WALL
-            )
+            record = received(accept, self.receiver, self.lab)
         except TransferError as error:
             return ev.Refused(accept.tid, error.code)
         return ev.Settled(accept.tid, self.storage.commit(record, self.hospital))
@@ -387,6 +385,21 @@ class World:
         """Return code and side of the last close."""
         close = self.of(ev.Close, where)[-1]
         return close.code, close.by_peer
+
+
+def received(
+    accept: ev.Accept,
+    receiver: Receiver,
+    lab: ports.Peer,
+    check: payload.ContentCheck = lambda *_: "",
+) -> ports.AcceptedRecord:
+    """Open, read and judge a delivery, as opener and receiver do between them."""
+    assert receiver.binding is not None and receiver.key is not None
+    assert isinstance(accept.key, kem.OneUseKey)
+    intro = payload.Introduction(receiver.session, receiver.binding, (), receiver.crl)
+    delivered = payload.Sealed(accept.tid, accept.offer, accept.info, accept.sealed)
+    contents = payload.open_delivery(delivered, accept.key, intro, receiver.key, lab, check, WALL)
+    return payload.judge(contents, accept, receiver.binding, NAMES)
 
 
 def check_step(

@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 from crx_simulator import (
-    NAMES,
     SCHEME,
-    WALL,
     Institution,
     World,
     altered,
     at,
+    received,
     record_of,
     sample,
     type_of,
@@ -624,8 +623,8 @@ def test_an_author_statement_of_another_key_is_rejected():
 
 
 def test_content_that_the_receiver_would_not_store_is_rejected():
-    accept, binding, lab = _accept()
-    record = payload.receive(accept, binding, lab, NAMES, lambda parcel: "content-invalid", WALL)
+    accept, receiver, lab = _accept()
+    record = received(accept, receiver, lab, lambda parcel: "content-invalid")
     assert (record.refusal, record.payload) == ("content-invalid", b"")
 
 
@@ -635,15 +634,15 @@ def _accept():
     world.hold.add("commit")
     world.submit(record_of(world.lab))
     (accept,) = world.of(ev.Accept, "seen")
-    return accept, world.receiver.binding, world.lab
+    return accept, world.receiver, world.lab
 
 
 def test_a_record_opens_with_its_own_offer_and_session_only():
-    accept, binding, lab = _accept()
+    accept, receiver, lab = _accept()
     other = kem.OneUseKey()
     with pytest.raises(ProtocolError):
         other.open(accept.sealed, accept.info)
-    info = transcript.record_info(b"s" * 32, binding, accept.tid, accept.offer)
+    info = transcript.record_info(b"s" * 32, receiver.binding, accept.tid, accept.offer)
     with pytest.raises(ProtocolError):
         accept.key.open(accept.sealed, info)
     parcel, _ = payload.unpack(accept.key.open(accept.sealed, accept.info))

@@ -27,6 +27,9 @@ from crx_institutions import House, enrol, found
 from medportal.audit.events import Action
 from medportal.transfer import events as ev
 from medportal.transfer.commands import receiver_service
+from medportal.transfer.credentials import content_problem, peer_of
+from medportal.transfer.desk import Desk
+from medportal.transfer.opener import Openers
 from medportal.transfer.ports import AcceptedRecord
 from medportal.transfer.receiver import ReceiverService, ReceiverSettings
 
@@ -38,18 +41,18 @@ PATIENT = ev.Limits(answer=300, idle=300, offer_ttl=300)
 class Gate:
     """A receiver's storage that commits nothing until it is opened, and keeps who had a turn."""
 
-    def __init__(self, store: Any, check: Any) -> None:
+    def __init__(self, store: Any) -> None:
         self.opened = threading.Event()
         self.turns: list[list[str]] = []
         self.verified = 0
-        self._store, self._check = store, check
+        self._store = store
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def check_content(self, parcel: Any) -> str:
         self.verified += 1
-        return str(self._check(parcel))
+        return content_problem(parcel)
 
     def commit(self, records: Sequence[AcceptedRecord], now: datetime) -> Any:
         self.turns.append([record.sender for record in records])
@@ -61,8 +64,10 @@ class Gate:
 async def gated(house: House, *others: House) -> Any:
     settings = ReceiverSettings(house.id, "127.0.0.1:0", group=GROUP, limits=PATIENT)
     made = receiver_service(house.keys, house.engine, settings)
-    gate = Gate(made.needs.store, made.needs.check_content)
-    needs = replace(made.needs, store=gate, check_content=gate.check_content)
+    gate = Gate(made.needs.store)
+    peers = peer_of(house.keys.trusted, house.keys.crl_limits)
+    openers = Openers(0, house.keys.places.pki, lambda: Desk(peers, gate.check_content))
+    needs = replace(made.needs, store=gate, openers=openers)
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     service = ReceiverService(needs)
     task = asyncio.create_task(service.run(stop, lambda _, number: port.set_result(number)))

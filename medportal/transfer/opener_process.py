@@ -1,0 +1,122 @@
+"""A process that opens deliveries for a receiver: ``python -m medportal.transfer.opener_process``.
+
+It reads requests from standard input and answers on standard output, one after another, until its
+input ends, which is when the receiver is gone. Its argument is the directory of the partners'
+descriptors. It has no key of the institution, no password and no database: what is parsed here
+was written by others.
+"""
+
+import os
+import resource
+import select
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from medportal.pki.layout import load_profiles
+from medportal.pki.partners import TrustStore
+from medportal.transfer import opener_wire as wire
+from medportal.transfer.credentials import content_problem, peer_of
+from medportal.transfer.desk import Desk, KeyGone
+from medportal.transfer.errors import TransferError
+
+CHUNK = 1 << 18
+LOOK_EVERY = 4
+"""After how many deliveries new requests are looked for: keys go before what is to be opened."""
+
+FORGET_EVERY = 5.0
+"""Seconds of quiet after which old keys are looked for."""
+
+
+class Process:
+    """Reads, works, answers."""
+
+    def __init__(self, desk: Desk, taking: int, giving: int) -> None:
+        """Work with the desk for whoever writes to ``taking`` and reads from ``giving``."""
+        self._desk, self._taking, self._giving = desk, taking, giving
+        self._frames = wire.frames()
+        self._waiting: deque[wire.Open] = deque()
+        self._ended = False
+
+    def run(self) -> None:
+        """Work until the input ends."""
+        while not self._ended:
+            self._take(FORGET_EVERY if not self._waiting else 0.0)
+            self._desk.forget_old()
+            self._say(self._some())
+
+    def _take(self, patience: float) -> None:
+        """Take in what has come; keys are made at once, deliveries wait for their turn."""
+        while select.select([self._taking], [], [], patience)[0]:
+            patience = 0.0
+            data = os.read(self._taking, CHUNK)
+            if not data:
+                self._ended = True
+                return
+            for body in self._frames.feed(data):
+                self._one(wire.decode_request(body))
+
+    def _one(self, request: wire.Request) -> None:
+        match request:
+            case wire.Begin(client, intro):
+                self._desk.begin(client, intro)
+            case wire.End(client):
+                self._desk.end(client)
+            case wire.Make(number, client, count):
+                self._say([self._make(number, client, count)])
+            case wire.Open():
+                self._waiting.append(request)
+
+    def _make(self, number: int, client: int, count: int) -> wire.Reply:
+        try:
+            return wire.Made(number, tuple(self._desk.make(client, count)))
+        except KeyGone:
+            return wire.Failed(number, None)
+
+    def _some(self) -> Iterator[wire.Reply]:
+        for _ in range(min(LOOK_EVERY, len(self._waiting))):
+            yield self._open(self._waiting.popleft())
+
+    def _open(self, request: wire.Open) -> wire.Reply:
+        number = request.request
+        try:
+            contents = self._desk.open(request.client, request.key, request.sealed)
+        except KeyGone:
+            return wire.Failed(number, None)
+        except TransferError as error:
+            return wire.Failed(number, error.code)
+        except Exception as error:
+            # What is wrong here is no fault of the partner's: the record is asked for anew.
+            return wire.Failed(number, None, type(error).__name__)
+        return wire.Read(number, contents)
+
+    def _say(self, replies: Iterator[wire.Reply] | list[wire.Reply]) -> None:
+        left = memoryview(b"".join(map(wire.encode_reply, replies)))
+        while left:
+            left = left[os.write(self._giving, left) :]
+
+
+def main(directory: str) -> None:
+    """Work until the receiver is gone."""
+    # The receiver's service manager or terminal tells all of its processes to stop; this one is
+    # needed for as long as the receiver finishes what was delivered.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    giving = os.dup(1)
+    # What anything prints goes to the log, not between the replies.
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    peers = peer_of(TrustStore(Path(directory)), load_profiles().crl_limits)
+    try:
+        Process(Desk(peers, content_problem), 0, giving).run()
+    except BrokenPipeError:
+        return  # The receiver is gone.
+    except Exception as error:
+        # The kind only: what a traceback quotes may be of a patient.
+        sys.exit(f"the opener failed: {type(error).__name__}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,330 @@
+"""Openers: what reads deliveries in a process of its own, and what happens when it ends."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crx_attackers import Trio, events, is_delivered, run, sending, until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medportal.audit.events import Action
+from medportal.core import canonical
+from medportal.transfer import desk as desk_module
+from medportal.transfer import opener as opener_module
+from medportal.transfer import opener_wire as wire
+from medportal.transfer.commands import openers_for, receiver_service
+from medportal.transfer.desk import Desk, KeyGone
+from medportal.transfer.errors import Code, FrameError
+from medportal.transfer.framing import FrameBuffer
+from medportal.transfer.opener import Child
+from medportal.transfer.payload import Contents, Introduction, Sealed
+from medportal.transfer.receiver import ReceiverService, ReceiverSettings
+from medportal.transfer.transcript import Binding
+
+BINDING = Binding("laboratory", "hospital", b"c" * 32, b"s" * 32, b"r" * 32)
+INTRO = Introduction(b"session", BINDING, (b"leaf", b"link"), b"list")
+SEALED = Sealed("tid", "offer", b"info", b"sealed")
+CONTENTS = Contents(b"d" * 32, "", "content-invalid", "scheme", "number", "Á", "birth", b"packed")
+
+
+def body_of(frame: bytes) -> bytes:
+    (body,) = wire.frames().feed(frame)
+    return body
+
+
+# What is said over the pipes.
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        wire.Begin(1, INTRO),
+        wire.End(2),
+        wire.Make(3, 1, 32),
+        wire.Open(4, 1, 77, SEALED),
+        wire.Open(4, 1, 77, Sealed("tid", "offer", b"info", bytes(1 << 20))),
+    ],
+)
+def test_a_request_arrives_as_it_was_said(request_: wire.Request) -> None:
+    assert wire.decode_request(body_of(wire.encode_request(request_))) == request_
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        wire.Made(1, ((1, b"public"), (2, b"another"))),
+        wire.Made(1, ()),
+        wire.Read(2, CONTENTS),
+        wire.Failed(3, Code.SEALED),
+        wire.Failed(3, None),
+        wire.Failed(3, None, "RecursionError"),
+    ],
+)
+def test_a_reply_arrives_as_it_was_said(reply: wire.Reply) -> None:
+    assert wire.decode_reply(body_of(wire.encode_reply(reply))) == reply
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        "made",
+        ["made"],
+        ["made", "1", []],
+        ["made", 1, [[1]]],
+        ["made", 1, [[1, "public"]]],
+        ["made", 1, [[True, b"public"]]],
+        ["read", 2],
+        ["read", 2, *(getattr(CONTENTS, name) for name in ("digest", "unsigned"))],
+        ["read", 2, b"d", "", "", "scheme", "number", "name", "birth", "packed"],
+        ["failed", 3, "no-such-code", ""],
+        ["failed", 3, "sealed-content", "a name\nand another line"],
+        ["failed", 3, "", "x" * 64],
+        ["unheard", 4],
+    ],
+)
+def test_what_is_no_reply_is_refused(value: object) -> None:
+    with pytest.raises(FrameError):
+        wire.decode_reply(canonical.encode(value))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_of_an_opener_raise_anything_else(data: bytes) -> None:
+    try:
+        wire.decode_reply(data)
+    except FrameError as error:
+        assert error.code is Code.MALFORMED
+
+
+def test_no_more_than_a_record_is_taken_in() -> None:
+    with pytest.raises(FrameError):
+        wire.encode_request(wire.Open(1, 1, 1, Sealed("t", "o", b"", bytes(wire.LIMIT))))
+    with pytest.raises(FrameError):
+        list(wire.frames().feed((wire.LIMIT + 1).to_bytes(4, "big")))
+    assert isinstance(wire.frames(), FrameBuffer)
+
+
+# Keys at a desk.
+
+
+def desk() -> Desk:
+    made = Desk(lambda _name: None, lambda _parcel: "")
+    made.begin(1, INTRO)
+    made.begin(2, INTRO)
+    return made
+
+
+def test_a_key_is_of_one_connection_and_of_one_delivery() -> None:
+    at = desk()
+    (number, public), (other, another) = at.make(1, 2)
+    assert public != another and len(public) == 1216
+    with pytest.raises(KeyGone):
+        at.open(2, number, SEALED)  # Another connection's.
+    with pytest.raises(desk_module.TransferError) as refused:
+        at.open(1, number, SEALED)
+    assert refused.value.code is Code.REVOKED_PARTNER  # Nobody is a partner here: it was used up.
+    with pytest.raises(KeyGone):
+        at.open(1, number, SEALED)
+    at.end(1)
+    for ended in (number, other):
+        with pytest.raises(KeyGone):
+            at.open(1, ended, SEALED)
+    with pytest.raises(KeyGone):
+        at.make(1, 1)
+
+
+def test_a_key_is_forgotten_when_its_offer_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(desk_module.time, "monotonic", lambda: now)
+    at = desk()
+    ((old, _),) = at.make(1, 1)
+    now += desk_module.KEPT - 1
+    ((young, _),) = at.make(1, 1)
+    now += 2
+    at.forget_old()
+    with pytest.raises(KeyGone):
+        at.open(1, old, SEALED)
+    with pytest.raises(desk_module.TransferError) as refused:
+        at.open(1, young, SEALED)
+    assert not isinstance(refused.value, KeyGone)
+
+
+def test_as_many_openers_as_cores_have_something_to_do() -> None:
+    assert [openers_for(cores) for cores in (1, 2, 3, 4, 64)] == [0, 1, 2, 2, 2]
+
+
+# Processes.
+
+
+@asynccontextmanager
+async def serving(trio: Trio, openers: int = 1) -> AsyncIterator[ReceiverService]:
+    hospital, laboratory, _clinic = trio.houses
+    stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
+    settings = ReceiverSettings(hospital.id, "127.0.0.1:0", openers=openers)
+    service = receiver_service(hospital.keys, hospital.engine, settings)
+    task = asyncio.create_task(service.run(stop, lambda _, number: port.set_result(number)))
+    try:
+        laboratory.trust(hospital, f"127.0.0.1:{await port}")
+        yield service
+    finally:
+        stop.set()
+        await task
+
+
+def test_records_arrive_though_their_opener_is_killed_again_and_again(trio: Trio) -> None:
+    hospital, laboratory, _clinic = trio.houses
+    laboratory.queue("hospital", count=200)
+    ended: list[int] = []
+
+    async def exchange() -> None:
+        async with serving(trio) as service, sending(laboratory):
+            (child,) = service.needs.openers.children
+            while len(ended) < 3:
+                await until(lambda: child.pid is not None and child.clients == 1)
+                assert child.pid is not None
+                ended.append(child.pid)
+                os.kill(child.pid, signal.SIGKILL)
+                await until(lambda: child.pid != ended[-1])
+            await until(lambda: is_delivered(laboratory))
+
+    run(exchange())
+    assert len(set(ended)) == 3
+    # The partner was never blamed for it.
+    assert not events(hospital, Action.PEER_REFUSED)
+
+
+def test_no_opener_gives_a_key_the_number_of_one_that_ended_with_another() -> None:
+    first, second = desk(), desk()
+    one, other = ({number for number, _ in each.make(1, 50)} for each in (first, second))
+    assert len(one) == len(other) == 50 and not one & other
+
+
+def test_an_opener_ends_with_its_receiver_and_knows_none_of_its_secrets(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/somewhere")
+    monkeypatch.setenv("MEDPORTAL_SECRET", "secret")
+    pids: list[int] = []
+
+    async def serve() -> None:
+        async with serving(trio, openers=2) as service:
+            for child in service.needs.openers.children:
+                assert child.pid is not None
+                pids.append(child.pid)
+                knows = names_of(child.pid, "environ")
+                assert not {"CREDENTIALS_DIRECTORY", "MEDPORTAL_SECRET"} & knows
+                assert "PATH" in knows
+                assert str(trio.houses[0].keys.places.pki) in names_of(child.pid, "cmdline")
+
+    run(serve())
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def names_of(pid: int, what: str) -> set[str]:
+    said = Path(f"/proc/{pid}/{what}").read_bytes().decode().split("\0")
+    return {each.partition("=")[0] for each in said}
+
+
+def test_connections_are_spread_over_the_openers(trio: Trio) -> None:
+    async def spread() -> None:
+        async with serving(trio, openers=2) as service:
+            openers = service.needs.openers
+            first, second = openers.children
+            clients = []
+            for _ in range(4):
+                client, opener = openers.for_client()
+                opener.begin(client, INTRO)
+                clients.append((client, opener))
+            assert first.clients == second.clients == 2
+            for client, opener in clients:
+                opener.end(client)
+            assert first.clients == second.clients == 0
+
+    run(spread())
+
+
+async def child_running(command: tuple[str, ...], work: Callable[[Child], Any]) -> None:
+    child = Child(Path("/nowhere"))
+    child._command = command
+    task = asyncio.create_task(child.run())
+    try:
+        await child.started.wait()
+        await work(child)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"\x00\x00\x00\x01\xff",
+        b"\xff\xff\xff\xff",
+        b"no frame at all",
+    ],
+)
+def test_an_opener_that_says_nonsense_is_ended_and_started_anew(says: bytes) -> None:
+    nonsense = f"import os, time; os.read(0, 1); os.write(1, {says!r}); time.sleep(60)"
+
+    async def work(child: Child) -> None:
+        first = child.pid
+        with pytest.raises(KeyGone):
+            await child.make(1, 1)
+        await until(lambda: child.pid not in (None, first))
+
+    run(child_running((sys.executable, "-c", nonsense), work))
+
+
+def test_an_opener_that_gives_other_keys_than_asked_for_is_not_believed() -> None:
+    frame = wire.encode_reply(wire.Made(1, ()))
+    says = f"import os, time; os.read(0, 1); os.write(1, {frame!r}); time.sleep(60)"
+
+    async def work(child: Child) -> None:
+        with pytest.raises(KeyGone):
+            await child.make(1, 1)
+
+    run(child_running((sys.executable, "-c", says), work))
+
+
+def test_an_opener_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opener_module, "PATIENCE", 0.3)
+
+    async def work(child: Child) -> None:
+        first = child.pid
+        with pytest.raises(KeyGone):
+            await child.make(1, 1)
+        await until(lambda: child.pid not in (None, first))
+
+    run(child_running((sys.executable, "-c", "import time; time.sleep(60)"), work))
+
+
+def test_an_opener_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opener_module, "FIRST_WAIT", 0.01)
+    tries = 0
+
+    async def no_memory(*_command: object, **_options: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise MemoryError if tries > 100 else OSError(12, "no memory")
+
+    monkeypatch.setattr(opener_module.asyncio, "create_subprocess_exec", no_memory)
+
+    async def try_() -> None:
+        child = Child(Path("/nowhere"))
+        task = asyncio.create_task(child.run())
+        await until(lambda: tries >= 3)
+        with pytest.raises(KeyGone):
+            await child.make(1, 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(try_())
