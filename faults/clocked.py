@@ -1,18 +1,32 @@
-"""The product's program on a machine whose clock may go wrong.
+"""The clock of a machine that may go wrong: every Python there takes the time from a file.
 
-``python -m faults.clocked FILE WORDS``: by how many seconds the clock is ahead stands in FILE, and
-may change at any moment. All of the product takes the time from one function; what it measures
-(deadlines, waits) is measured by the monotonic clock, which does not jump on a real machine either.
+All of the product takes the time from one function; what it measures (deadlines, waits) is measured
+by the monotonic clock, which does not jump on a real machine either. The function is replaced as
+soon as an interpreter starts, by a ``sitecustomize`` that only that machine's processes find, and
+whatever they start.
 """
 
 import struct
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 from medportal.core import clock
 
 _AHEAD = struct.Struct("<d")
+_SITE = """
+from pathlib import Path
+from faults.clocked import follow
+follow(Path({file!r}))
+"""
+
+
+def set_up(directory: Path) -> Path:
+    """Make a clock in a new directory; return its file. The directory goes into PYTHONPATH."""
+    directory.mkdir()
+    file = directory / "ahead"
+    write(file, 0)
+    (directory / "sitecustomize.py").write_text(_SITE.format(file=str(file)), "utf-8")
+    return file
 
 
 def write(file: Path, seconds: float) -> None:
@@ -28,15 +42,7 @@ def read(file: Path) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def main() -> None:
-    """Run the product's command line by that clock."""
-    file, words, true_now = Path(sys.argv[1]), sys.argv[2:], clock.utcnow
-    # Before anything else of the product is imported.
+def follow(file: Path) -> None:
+    """Let the product in this process go by that clock, before anything else of it is imported."""
+    true_now = clock.utcnow
     clock.utcnow = lambda: true_now() + read(file)
-    from medportal.cli import main as product
-
-    product(words, prog_name="medportal")
-
-
-if __name__ == "__main__":
-    main()

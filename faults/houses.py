@@ -94,20 +94,20 @@ class House:
         """Return the time by its own clock."""
         return utcnow() + clocked.read(self.clock) if self.clock else utcnow()
 
-    def _words(self, program: Sequence[str], words: Sequence[str]) -> list[str]:
-        python = [sys.executable, "-m", *program]
-        return [*python, "--config", str(self.ini), "--json", *words]
+    def _words(self, *words: str) -> list[str]:
+        program = [sys.executable, "-m", "medportal.cli", "--config", str(self.ini), "--json"]
+        return [*program, *words]
 
     def command(self, *words: str) -> str:
         """Run a command of the product, by the right time. Raises ``WorldError``."""
         log = self.logs / f"commands-{self.id}.log"
-        return run_command(self.id, self._words(["medportal.cli"], words), log)
+        return run_command(self.id, self._words(*words), log)
 
     def service(self, role: Role, *words: str, number: int = 1) -> None:
         """Prepare a process of the product."""
-        program = ["faults.clocked", str(self.clock)] if self.clock else ["medportal.cli"]
-        said = self._words(program, [*words, self.id])
-        process = Process(role, self.id, said, self.logs, number)
+        process = Process(role, self.id, self._words(*words, self.id), self.logs, number)
+        if self.clock:
+            process.environment["PYTHONPATH"] = f"{self.clock.parent}:{world.ROOT}"
         self.processes[process.name] = process
 
 
@@ -132,8 +132,7 @@ def build(
         list(pool.map(lambda house: _trust(house, ways, said), houses.values()))
     for house in houses.values():
         if with_clocks:
-            house.clock = world.PLACE / house.id / "clock"
-            clocked.write(house.clock, 0)
+            house.clock = clocked.set_up(world.PLACE / house.id / "clock")
         _serve(house, ways, 1 if house.id == HOSPITAL else senders)
     return houses
 

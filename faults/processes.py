@@ -28,6 +28,7 @@ class Process:
         self.name = f"{role}{number if number > 1 else ''}-{house}"
         self.log = logs / f"{self.name}.log"
         self._words = words
+        self.environment = world.environment()
         self._running: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._not_before = 0.0
@@ -58,7 +59,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=world.environment(),
+                env=self.environment,
                 start_new_session=True,
             )
 

@@ -1,35 +1,46 @@
-"""A clock that goes wrong: all of the product takes its time from it, at any moment."""
+"""A clock that goes wrong: all processes of a machine take their time from it, at any moment."""
 
+import os
+import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-import medportal.cli
 from faults import clocked
-from medportal.core import clock
+from faults.world import ROOT
 
 DAY = 86_400
+#: Says the time of the product, for every line that comes, and starts another who does the same.
+SAYS = """
+import subprocess, sys
+from medportal.core.clock import utcnow
+for line in sys.stdin:
+    print(utcnow().timestamp(), flush=True)
+    if line.strip() == "child":
+        subprocess.run([sys.executable, "-c", "from medportal.core.clock import utcnow;"
+                        "print(utcnow().timestamp(), flush=True)"], check=True)
+"""
 
 
-def test_the_product_is_run_by_the_clock_of_its_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file, true_now, seen = tmp_path / "clock", clock.utcnow, []
-
-    def product(words: list[str], prog_name: str) -> None:
-        assert (words, prog_name) == (["jobs", "hospital"], "medportal")
+def test_a_process_and_whoever_it_starts_go_by_the_clock_of_their_machine(tmp_path: Path) -> None:
+    file = clocked.set_up(tmp_path / "clock")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SAYS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{file.parent}:{ROOT}"},
+    )
+    with process:
+        assert process.stdin and process.stdout
         for ahead in (DAY, -DAY, 0):
             clocked.write(file, ahead)
-            seen.append((ahead, clock.utcnow() - true_now()))
-
-    clocked.write(file, 0)
-    # What is changed in this process is put back.
-    monkeypatch.setattr(clock, "utcnow", true_now)
-    monkeypatch.setattr(medportal.cli, "main", product)
-    monkeypatch.setattr(sys, "argv", ["clocked", str(file), "jobs", "hospital"])
-    clocked.main()
-    assert len(seen) == 3
-    for ahead, difference in seen:
-        assert abs(difference - timedelta(seconds=ahead)) < timedelta(seconds=5)
+            assert clocked.read(file) == timedelta(seconds=ahead)
+            process.stdin.write("child\n")
+            process.stdin.flush()
+            for _ in ("itself", "its child"):
+                said = datetime.fromtimestamp(float(process.stdout.readline()), UTC)
+                off = said - datetime.now(UTC) - timedelta(seconds=ahead)
+                assert abs(off) < timedelta(minutes=1)
+        process.stdin.close()
+        assert process.wait(60) == 0
