@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from medportal.audit.events import Event
 from medportal.audit.models import AuditEvent
+from medportal.db.prepared import Prepared
 
 _NAMES = ("id", "at", "action", "outcome", "actor", "patient", "object", "body")
 #: Into the table itself: an event is no object that a session has to know.
-_INSERT = insert(cast(Table, AuditEvent.__table__)).values(
-    {name: bindparam(name) for name in _NAMES}
+_INSERT = Prepared(
+    insert(cast(Table, AuditEvent.__table__)).values({name: bindparam(name) for name in _NAMES})
 )
 
 
@@ -21,14 +22,12 @@ def append(session: Session, event: Event) -> None:
 
     The column for its number is not named: on PostgreSQL none but the sequencer may fill it in.
     """
-    session.execute(_INSERT, _row(event))
+    _INSERT.run(session, _row(event))
 
 
 def append_all(session: Session, events: Iterable[Event]) -> None:
     """Insert several events now, in one statement; see :func:`append`."""
-    rows = [_row(event) for event in events]
-    if rows:
-        session.execute(_INSERT, rows)
+    _INSERT.run_all(session, [_row(event) for event in events])
 
 
 def _row(event: Event) -> dict[str, object]:

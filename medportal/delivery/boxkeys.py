@@ -9,22 +9,28 @@ it there, after :func:`hold`; and whoever destroys a key counts what is sealed t
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Table, bindparam, select, text, update
 from sqlalchemy.orm import Session
 
 from medportal.core.errors import ConfigurationError
 from medportal.db.dialect import insert_or
+from medportal.db.prepared import Prepared
 from medportal.delivery.models import BoxKey
 from medportal.keys import TenantKeys
 from medportal.vault.boxes import key_of
 from medportal.vault.errors import KeyNotHere
 
 _HOLD = {
-    "inbox": text("LOCK TABLE inbox IN ROW EXCLUSIVE MODE"),
-    "outbox": text("LOCK TABLE outbox IN ROW EXCLUSIVE MODE"),
+    "inbox": Prepared(text("LOCK TABLE inbox IN ROW EXCLUSIVE MODE")),
+    "outbox": Prepared(text("LOCK TABLE outbox IN ROW EXCLUSIVE MODE")),
 }
 _HOLD_ALL = text("LOCK TABLE outbox, inbox IN SHARE ROW EXCLUSIVE MODE")
+_KEYS = cast(Table, BoxKey.__table__).c
+_DESTROYED = Prepared(
+    select(_KEYS.key_id).where(_KEYS.box == bindparam("box"), _KEYS.destroyed_at.is_not(None))
+)
 
 
 def hold(session: Session, box: str) -> None:
@@ -34,7 +40,7 @@ def hold(session: Session, box: str) -> None:
     at a time.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(_HOLD[box])
+        _HOLD[box].run(session, {})
 
 
 def hold_all(session: Session) -> None:
@@ -45,8 +51,7 @@ def hold_all(session: Session) -> None:
 
 def destroyed(session: Session, box: str) -> frozenset[str]:
     """Return the ids of the keys of a box that were destroyed."""
-    query = select(BoxKey.key_id).where(BoxKey.box == box, BoxKey.destroyed_at.is_not(None))
-    return frozenset(session.scalars(query))
+    return frozenset(key_id for (key_id,) in _DESTROYED.rows(session, {"box": box}))
 
 
 def is_kept(session: Session, box: str, key_id: str) -> bool:

@@ -6,13 +6,14 @@ recall. A worker that comes back late holds an old fence, and what it writes is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Select, Table, bindparam, select, update
 from sqlalchemy.orm import Session, aliased
 
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery.blocks import OF_THE_OUTBOX, stops
 from medportal.delivery.holds import is_held
 from medportal.delivery.models import Outbox, PartnerMark
@@ -61,9 +62,7 @@ def claim(
     """
     hold_mark(session, partner)
     due = {"partner": partner, "now": now, "most": limit}
-    tids = session.scalars(_DUE_HEADS, due).all()
-    if not tids:
-        return []
+    tids = [tid for (tid,) in _DUE_HEADS.rows(session, due)]
     return _lease(session, tids, worker, now, now + lease)
 
 
@@ -74,7 +73,8 @@ def hold_mark(session: Session, partner: str) -> str | None:
     claimed while the version before it is being recalled, or a receipt of the life before the
     restore be taken while its epoch changes.
     """
-    return session.scalar(_MARK, {"partner": partner})
+    epoch: str | None = _MARK.scalar(session, {"partner": partner})
+    return epoch
 
 
 def _due_heads() -> Select[str]:
@@ -113,25 +113,27 @@ def _lease(
     session: Session, tids: Sequence[str], worker: str, now: datetime, until: datetime
 ) -> list[Claim]:
     leased = {"tids": list(tids), "worker": worker, "now": now, "until": until}
-    rows = session.execute(_LEASE_THEM, leased)
-    claims = {row.tid: _claim_of(row._mapping) for row in rows}
-    return [claims[tid] for tid in tids]
+    claims = [_claim_of(row) for row in _LEASE_THEM.rows(session, leased)]
+    by_tid = {each.tid: each for each in claims}
+    return [by_tid[tid] for tid in tids]
 
 
-def _claim_of(row: Any) -> Claim:
-    return Claim(**{**row, "state": DeliveryState(row["state"])})
+def _claim_of(row: tuple[Any, ...]) -> Claim:
+    named = dict(zip(_NAMES, row, strict=True))
+    return Claim(**{**named, "state": DeliveryState(named["state"])})
 
 
+_NAMES = tuple(each.name for each in fields(Claim))
 _MARKS = cast(Table, PartnerMark.__table__).c
 _ROW = cast(Table, Outbox.__table__).c
 #: Made once: the sender runs these for every group, and building them costs more than they do.
-_MARK = (
+_MARK = Prepared(
     select(_MARKS.epoch).where(_MARKS.partner == bindparam("partner")).with_for_update(read=True)
 )
-_DUE_HEADS = _due_heads()
-_LEASE_THEM = (
+_DUE_HEADS = Prepared(_due_heads())
+_LEASE_THEM = Prepared(
     update(cast(Table, Outbox.__table__))
-    .where(_ROW.tid.in_(bindparam("tids", expanding=True)))
+    .where(one_of(_ROW.tid, "tids"))
     .values(
         lease_owner=bindparam("worker"),
         lease_until=bindparam("until"),
@@ -140,22 +142,5 @@ _LEASE_THEM = (
         fence=_ROW.fence + 1,
         attempts=_ROW.attempts + 1,
     )
-    .returning(
-        _ROW.tid,
-        _ROW.partner,
-        _ROW.record_id,
-        _ROW.version,
-        _ROW.chain,
-        _ROW.patient_id,
-        _ROW.pseudonym,
-        _ROW.key_id,
-        _ROW.digest,
-        _ROW.sealed,
-        _ROW.state,
-        _ROW.attempts,
-        _ROW.created_at,
-        _ROW.lease_owner.label("worker"),
-        _ROW.fence,
-        _ROW.lease_until,
-    )
+    .returning(*(_ROW["lease_owner" if name == "worker" else name] for name in _NAMES))
 )

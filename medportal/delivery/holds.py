@@ -8,7 +8,7 @@ partner has been sent before gets its receipt as ever.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BindParameter, ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from medportal.core.reasons import Reason
@@ -27,7 +27,7 @@ class Hold:
 
 
 def is_held(
-    partner: str | InstrumentedAttribute[str] | BindParameter[str],
+    partner: str | InstrumentedAttribute[str] | ColumnElement[str],
 ) -> ColumnElement[bool]:
     """Return the SQL condition under which what goes to a partner is held.
 

@@ -7,10 +7,9 @@ item and files it, in one transaction with ``mark_filed``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import groupby
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, update
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from medportal.core.ids import is_id
 from medportal.db.dialect import insert_or
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery.blocks import keeps_out
 from medportal.delivery.errors import MalformedDelivery, NotAwaiting
 from medportal.delivery.models import Inbox, ReceiptCounter
@@ -124,8 +124,9 @@ def find_receipt(session: Session, sender: str, tid: str) -> Grant | None:
 
 def find_receipts(session: Session, sender: str, tids: Collection[str]) -> dict[str, Grant]:
     """Return what has been granted for several transfers of a sender, of those that are known."""
-    rows = session.execute(_GRANTED, {"sender": sender, "tids": list(tids)})
-    return {row.tid: _grant_of(row._mapping) for row in rows}
+    rows = _GRANTED.rows(session, {"sender": sender, "tids": list(tids)})
+    grants = [_grant_of(dict(zip(_OF_GRANT, row, strict=True))) for row in rows]
+    return {grant.tid: grant for grant in grants}
 
 
 def register(
@@ -144,10 +145,22 @@ def register(
     """
     for arrival in arrivals:
         _check(arrival)
+    by_sender: dict[str, list[Arrival]] = {}
+    for arrival in sorted(arrivals, key=lambda arrival: arrival.sender):
+        by_sender.setdefault(arrival.sender, []).append(arrival)
     granted: dict[_Key, Registration] = {}
-    by_sender = sorted(arrivals, key=lambda arrival: arrival.sender)
-    for sender, group in groupby(by_sender, key=lambda arrival: arrival.sender):
-        granted |= _register_of(session, sender, list(group), now, sign)
+    rows: list[dict[str, Any]] = []
+    last = _lock_counters(session, list(by_sender))
+    for sender, group in by_sender.items():
+        registered, made = _register_of(session, sender, group, last[sender], now, sign)
+        granted |= registered
+        rows += made
+        last[sender] += len(made)
+    # No conflict is possible here: the counters' locks keep other groups of these senders out, and
+    # what was there before has been read under them.
+    _PUT.run_all(session, rows)
+    counted = {row["sender"] for row in rows}
+    _COUNT_ON.run_all(session, [{"of": each, "now_last": last[each]} for each in sorted(counted)])
     return [_answer(arrival, granted[_key(arrival)]) for arrival in arrivals]
 
 
@@ -169,43 +182,47 @@ def _register_of(
     session: Session,
     sender: str,
     arrivals: Sequence[Arrival],
+    last: int,
     now: datetime,
     sign: SignReceipts | None,
-) -> dict[_Key, Registration]:
-    last = _lock_counter(session, sender)
+) -> tuple[dict[_Key, Registration], list[dict[str, Any]]]:
+    """Return what becomes of one sender's arrivals, and the rows to insert, numbered on."""
     tids = [arrival.tid for arrival in arrivals]
     granted = find_receipts(session, sender, tids)
     known = {(sender, tid): grant for tid, grant in granted.items()}
     fresh = {_key(arrival): arrival for arrival in reversed(arrivals) if _key(arrival) not in known}
     in_order = [fresh[key] for key in dict.fromkeys(map(_key, arrivals)) if key in fresh]
-    made = _insert(session, sender, in_order, last, now, sign)
+    rows = _rows(session, sender, in_order, last, now, sign)
+    made = {(sender, row["tid"]): _grant_of(row) for row in rows}
     results = {key: Registration(*key, Result.ALREADY, grant) for key, grant in known.items()}
-    return results | {key: Registration(*key, Result.NEW, grant) for key, grant in made.items()}
+    new = {key: Registration(*key, Result.NEW, grant) for key, grant in made.items()}
+    return results | new, rows
 
 
-def _lock_counter(session: Session, sender: str) -> int:
+def _lock_counters(session: Session, senders: Sequence[str]) -> dict[str, int]:
+    """Lock the counters of senders until the caller's transaction ends; return their numbers."""
     # Sequences must become visible in their order: if 11 could commit before 10, a backup taken
     # between would state the mark 11, and the sender would never learn that 10 was lost.
-    of_whom = {"sender": sender}
-    last: int | None = session.scalar(_COUNTER, of_whom)
-    if last is not None:
-        return last
-    first = insert_or(session, ReceiptCounter).values(sender=sender, last=0)
-    session.execute(first.on_conflict_do_nothing())
-    made: int = session.scalars(_COUNTER, of_whom).one()
-    return made
+    asked = {"senders": senders}
+    there = {sender for (sender,) in _COUNTED.rows(session, asked)}
+    # Before anything is locked: whoever waits here for another group's new counter holds none that
+    # the other one could be waiting for.
+    for sender in sorted({*senders} - there):
+        first = insert_or(session, ReceiptCounter).values(sender=sender, last=0)
+        session.execute(first.on_conflict_do_nothing())
+    return dict(_COUNTERS_NOW.rows(session, asked))
 
 
-def _insert(
+def _rows(
     session: Session,
     sender: str,
     arrivals: Sequence[Arrival],
     last: int,
     now: datetime,
     sign: SignReceipts | None,
-) -> dict[_Key, Grant]:
+) -> list[dict[str, Any]]:
     if not arrivals:
-        return {}
+        return []
     seen = _registered_digests(session, sender, arrivals)
     rows: list[dict[str, Any]] = []
     for sequence, arrival in enumerate(arrivals, last + 1):
@@ -213,23 +230,16 @@ def _insert(
         rows.append(row)
         if row["outcome"] == Outcome.REGISTERED.value:
             seen.add(arrival.digest)
-    grants = [_grant_of(row) for row in rows]
-    signed = sign(grants) if sign else [None] * len(rows)
+    signed = sign([_grant_of(row) for row in rows]) if sign else [None] * len(rows)
     for row, receipt in zip(rows, signed, strict=True):
         row["receipt"] = receipt
-    # No conflict is possible here: the counter's lock keeps other groups of this sender out, and
-    # what was there before has been read under it.
-    session.execute(_PUT, rows)
-    session.execute(_COUNT_ON, {"of": sender, "now_last": last + len(rows)})
-    return {
-        (grant.sender, grant.tid): replace(grant, receipt=row["receipt"])
-        for grant, row in zip(grants, rows, strict=True)
-    }
+    return rows
 
 
 def _registered_digests(session: Session, sender: str, arrivals: Sequence[Arrival]) -> set[bytes]:
     digests = {arrival.digest for arrival in arrivals if arrival.outcome is Outcome.REGISTERED}
-    return set(session.scalars(_REGISTERED, {"sender": sender, "digests": list(digests)}))
+    asked = {"sender": sender, "digests": list(digests)}
+    return {digest for (digest,) in _REGISTERED.rows(session, asked)}
 
 
 def _row(arrival: Arrival, duplicate: bool, sequence: int, now: datetime) -> dict[str, Any]:
@@ -259,32 +269,35 @@ _AWAITING = {
 }
 
 
+_OF_GRANT = ("sender", "tid", "digest", "outcome", "reason", "sequence", "received_at", "receipt")
+_PUT_IN = (*_OF_GRANT, "patient_id", "pseudonym", "key_id", "sealed", "awaiting")
 _INBOX, _COUNTERS = cast(Table, Inbox.__table__), cast(Table, ReceiptCounter.__table__)
 #: Made once: the receiver runs these for every group, and building them costs more than they do.
-_GRANTED = select(
-    _INBOX.c.sender,
-    _INBOX.c.tid,
-    _INBOX.c.digest,
-    _INBOX.c.outcome,
-    _INBOX.c.reason,
-    _INBOX.c.sequence,
-    _INBOX.c.received_at,
-    _INBOX.c.receipt,
-).where(_INBOX.c.sender == bindparam("sender"), _INBOX.c.tid.in_(bindparam("tids", expanding=True)))
-_REGISTERED = select(_INBOX.c.digest).where(
-    _INBOX.c.sender == bindparam("sender"),
-    _INBOX.c.digest.in_(bindparam("digests", expanding=True)),
-    _INBOX.c.outcome == Outcome.REGISTERED.value,
+_GRANTED = Prepared(
+    select(*(_INBOX.c[name] for name in _OF_GRANT)).where(
+        _INBOX.c.sender == bindparam("sender"), one_of(_INBOX.c.tid, "tids")
+    )
 )
-_COUNTER = (
-    select(_COUNTERS.c.last).where(_COUNTERS.c.sender == bindparam("sender")).with_for_update()
+_REGISTERED = Prepared(
+    select(_INBOX.c.digest).where(
+        _INBOX.c.sender == bindparam("sender"),
+        one_of(_INBOX.c.digest, "digests"),
+        _INBOX.c.outcome == Outcome.REGISTERED.value,
+    )
 )
-_COUNT_ON = (
+_COUNTED = Prepared(select(_COUNTERS.c.sender).where(one_of(_COUNTERS.c.sender, "senders")))
+_COUNTERS_NOW = Prepared(
+    select(_COUNTERS.c.sender, _COUNTERS.c.last)
+    .where(one_of(_COUNTERS.c.sender, "senders"))
+    .order_by(_COUNTERS.c.sender)
+    .with_for_update()
+)
+_COUNT_ON = Prepared(
     update(_COUNTERS)
     .where(_COUNTERS.c.sender == bindparam("of"))
     .values(last=bindparam("now_last"))
 )
-_PUT = insert(_INBOX)
+_PUT = Prepared(insert(_INBOX).values({name: bindparam(name) for name in _PUT_IN}))
 
 
 def _grant_of(row: Any) -> Grant:

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, cast
 
-from sqlalchemy import Table, Update, bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery.claims import LEASE, Claim, hold_mark
 from medportal.delivery.errors import LostLease
 from medportal.delivery.models import Outbox
@@ -131,8 +132,7 @@ def settle(session: Session, endings: Sequence[Ending], now: datetime) -> list[E
     held = [each for each in endings if _is_held(each.claim, fences)]
     for kind, statement in _WRITE.items():
         rows = [_row(each, now, epochs) for each in held if each._kind is kind]
-        if rows:
-            session.execute(statement, rows)
+        statement.run_all(session, rows)
     return held
 
 
@@ -143,18 +143,14 @@ def renew_held(
     asked = list(claims)
     fences = _fences(session, asked)
     held = [each for each in asked if _is_held(each, fences)]
-    if held:
-        tids = [each.tid for each in held]
-        session.execute(_PROLONG, {"tids": tids, "until": now + lease})
+    _PROLONG.run(session, {"tids": [each.tid for each in held], "until": now + lease})
     return held
 
 
 def _fences(session: Session, claims: Sequence[Claim]) -> dict[tuple[str, str], int]:
     """Lock the rows of claims; return their fences by transfer id and who holds them."""
-    if not claims:
-        return {}
-    rows = session.execute(_HOLDERS, {"tids": [each.tid for each in claims]})
-    return {(row.tid, row.lease_owner): row.fence for row in rows}
+    rows = _HOLDERS.rows(session, {"tids": [each.tid for each in claims]})
+    return {(tid, owner): fence for tid, owner, fence in rows}
 
 
 def _is_held(claim: Claim, fences: dict[tuple[str, str], int]) -> bool:
@@ -182,11 +178,13 @@ _ROW = _TABLE.c
 _RECEIPT = ("settled_at", "receipt", "receipt_sequence", "receipt_at", "receipt_epoch")
 
 
-def _writing(*names: str) -> Update:
+def _writing(*names: str) -> Prepared:
     """Return the statement that ends a lease and writes some columns of one row."""
     values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in names}
     unleased = {"lease_owner": None, "lease_until": None}
-    return update(_TABLE).where(_ROW.tid == bindparam("of")).values({**values, **unleased})
+    return Prepared(
+        update(_TABLE).where(_ROW.tid == bindparam("of")).values({**values, **unleased})
+    )
 
 
 #: Made once: the sender runs these for every group, and building them costs more than they do.
@@ -195,15 +193,15 @@ _WRITE = {
     _Kind.AGAIN: _writing("state", "reason", "attempts", "next_at"),
     _Kind.RELEASED: _writing("attempts", "next_at"),
 }
-_HOLDERS = (
+_HOLDERS = Prepared(
     select(_ROW.tid, _ROW.lease_owner, _ROW.fence)
-    .where(_ROW.tid.in_(bindparam("tids", expanding=True)), _ROW.settled_at.is_(None))
+    .where(one_of(_ROW.tid, "tids"), _ROW.settled_at.is_(None))
     .order_by(_ROW.tid)
     .with_for_update()
 )
-_PROLONG = (
+_PROLONG = Prepared(
     update(_TABLE)
-    .where(_ROW.tid.in_(bindparam("tids", expanding=True)))
+    .where(one_of(_ROW.tid, "tids"))
     .values(lease_until=bindparam("until"), next_at=bindparam("until"))
 )
 

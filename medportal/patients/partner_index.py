@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from medportal.core.errors import MedportalError
+from medportal.db.prepared import Prepared, one_of
 from medportal.patients.models_index import PartnerIndex, PartnerIndexState
 from medportal.patients.pseudonyms import (
     PSEUDONYM_BYTES,
@@ -76,28 +77,33 @@ def lookup_all(
     # between the two reads could turn a patient into "unknown".
     complete = is_complete(session, partner, key_id)
     of_whom = {"partner": partner, "key_id": key_id, "asked": list(asked)}
-    hits = {row.pseudonym: Hit(row.patient_id, row.tag) for row in session.execute(_HITS, of_whom)}
+    rows = _HITS.rows(session, of_whom)
+    hits = {found: Hit(patient_id, tag) for found, patient_id, tag in rows}
     missing = None if complete else IndexIncomplete()
     return {each: hits.get(each, missing) for each in asked}
 
 
 _INDEX = cast(Table, PartnerIndex.__table__).c
 #: Made once: for every question of a partner it would cost more than the look at the index.
-_HITS = select(_INDEX.pseudonym, _INDEX.patient_id, _INDEX.tag).where(
-    _INDEX.partner == bindparam("partner"),
-    _INDEX.key_id == bindparam("key_id"),
-    _INDEX.pseudonym.in_(bindparam("asked", expanding=True)),
+_HITS = Prepared(
+    select(_INDEX.pseudonym, _INDEX.patient_id, _INDEX.tag).where(
+        _INDEX.partner == bindparam("partner"),
+        _INDEX.key_id == bindparam("key_id"),
+        one_of(_INDEX.pseudonym, "asked"),
+    )
 )
 
 
 def is_complete(session: Session, partner: str, key_id: str) -> bool:
     """Tell whether the index for a partner's key holds every patient."""
-    return session.scalar(_COMPLETE, {"partner": partner, "key_id": key_id}) is not None
+    return _COMPLETE.scalar(session, {"partner": partner, "key_id": key_id}) is not None
 
 
 _STATE = cast(Table, PartnerIndexState.__table__).c
-_COMPLETE = select(_STATE.complete_at).where(
-    _STATE.partner == bindparam("partner"), _STATE.key_id == bindparam("key_id")
+_COMPLETE = Prepared(
+    select(_STATE.complete_at).where(
+        _STATE.partner == bindparam("partner"), _STATE.key_id == bindparam("key_id")
+    )
 )
 
 

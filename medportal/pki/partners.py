@@ -217,8 +217,9 @@ class TrustStore:
         """Tell, at the cost of two file lookups, whether a partner is there and not revoked."""
         return (
             is_institution(institution)
-            and os.path.exists(f"{self._partners}/{institution}.partner")
-            and not os.path.exists(f"{self._partners}/{institution}.revoked")
+            # Whether there is such a file is all that is asked, and all that is looked up.
+            and os.access(f"{self._partners}/{institution}.partner", os.F_OK)
+            and not os.access(f"{self._partners}/{institution}.revoked", os.F_OK)
         )
 
     def _partner(self, institution: str, data: bytes) -> Partner:

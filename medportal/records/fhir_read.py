@@ -3,6 +3,9 @@
 This reads what it needs and says where something is amiss. That nothing else stands
 there is shown by :func:`medportal.records.fhir.read`, which writes the record again and
 compares the bytes.
+
+The same functions read parsed JSON as it is and in a :class:`Node`, which knows where it stands.
+Nodes cost as much as all the rest, so they are for content in which something is amiss.
 """
 
 import re
@@ -80,127 +83,169 @@ class Node:
             raise UnexpectedContent(self.path)
         return [Node(item, self, place) for place, item in enumerate(self.value)]
 
-    def only(self) -> "Node":
-        """Return the single item of a list."""
-        if not isinstance(self.value, list) or len(self.value) != 1:
-            raise UnexpectedContent(self.path)
-        return Node(self.value[0], self, 0)
-
-    def text(self, limit: int | None = None) -> str:
-        """Return a text; with ``limit``, one that is printable and no longer."""
-        if not isinstance(self.value, str):
-            raise UnexpectedContent(self.path)
-        if limit is not None and text_problem(self.value, limit) is not None:
-            raise UnexpectedContent(self.path)
-        return self.value
-
-    def number(self) -> Decimal:
-        """Return a number."""
-        if not isinstance(self.value, Decimal):
-            raise UnexpectedContent(self.path)
-        return self.value
-
-    def as_(self, convert: Callable[[str], T]) -> T:
-        """Return a text converted; what ``convert`` refuses is unexpected here."""
-        try:
-            return convert(self.text())
-        except (ValueError, KeyError):
-            # Without the cause, whose message quotes the content.
-            raise UnexpectedContent(self.path) from None
-
 
 def read_bundle(data: Any) -> tuple[ClinicalRecord, Subject, tuple[Shown, ...]]:
-    """Return record, subject and what was shown. Raises ``UnexpectedContent``."""
-    resources = [entry["resource"] for entry in Node(data, None, "Bundle")["entry"].items()]
+    """Return record, subject and what was shown. Raises ``UnexpectedContent`` with the place."""
+    return _bundle(Node(data, None, "Bundle"))
+
+
+def read_quickly(data: Any) -> tuple[ClinicalRecord, Subject, tuple[Shown, ...]] | None:
+    """Return the same, or ``None`` where something is amiss, which :func:`read_bundle` names.
+
+    A member that is ``null`` is read as one that is absent. Who writes again what was read, and
+    compares, will see it.
+    """
+    try:
+        return _bundle(data)
+    except (AttributeError, LookupError, TypeError, ValueError, UnexpectedContent):
+        return None
+
+
+def _bundle(data: Any) -> tuple[ClinicalRecord, Subject, tuple[Shown, ...]]:
+    entries = data["entry"]
+    resources = [entry["resource"] for entry in _items(entries)]
     for expected, resource in zip(_LEADING, resources, strict=False):
-        if resource["resourceType"].text() != expected:
-            raise UnexpectedContent(f"{resource.path}.resourceType")
+        if _text(resource["resourceType"]) != expected:
+            raise _unexpected(resource["resourceType"])
     if len(resources) < len(_LEADING):
-        raise UnexpectedContent("Bundle.entry")
+        raise _unexpected(entries)
     report, patient, author, institution, *rest = resources
-    conditions = [one for one in rest[:1] if one["resourceType"].text() == "Condition"]
+    conditions = [one for one in rest[:1] if _text(one["resourceType"]) == "Condition"]
     pairs = [_observation(one) for one in rest[len(conditions) :]]
     record = ClinicalRecord(
         **_report(report),
-        author_id=author["identifier"].only()["value"].text(),
-        author_name=author["name"].only()["text"].text(),
-        institution=institution["identifier"].only()["value"].text(),
+        author_id=_text(_only(author["identifier"])["value"]),
+        author_name=_text(_only(author["name"])["text"]),
+        institution=_text(_only(institution["identifier"])["value"]),
         observations=tuple(observation for observation, _ in pairs),
         **_diagnosis(conditions[0]["code"] if conditions else None),
     )
     return record, _subject(patient), tuple(shown for _, shown in pairs)
 
 
-def _report(report: Node) -> dict[str, Any]:
+def _plain(node: Any) -> Any:
+    return node.value if type(node) is Node else node
+
+
+def _unexpected(node: Any) -> UnexpectedContent:
+    # Without a node there is no path, and nobody who would be told.
+    return UnexpectedContent(node.path if type(node) is Node else "")
+
+
+def _items(node: Any) -> list[Any]:
+    """Return the items of a list."""
+    if type(node) is list:
+        return node
+    if type(node) is Node:
+        return node.items()
+    raise _unexpected(node)
+
+
+def _only(node: Any) -> Any:
+    """Return the single item of a list."""
+    items = _items(node)
+    if len(items) != 1:
+        raise _unexpected(node)
+    return items[0]
+
+
+def _text(node: Any, limit: int | None = None) -> str:
+    """Return a text; with ``limit``, one that is printable and no longer."""
+    value = _plain(node)
+    if not isinstance(value, str):
+        raise _unexpected(node)
+    if limit is not None and text_problem(value, limit) is not None:
+        raise _unexpected(node)
+    return value
+
+
+def _number(node: Any) -> Decimal:
+    """Return a number."""
+    value = _plain(node)
+    if not isinstance(value, Decimal):
+        raise _unexpected(node)
+    return value
+
+
+def _as(node: Any, convert: Callable[[str], T]) -> T:
+    """Return a text converted; what ``convert`` refuses is unexpected here."""
+    try:
+        return convert(_text(node))
+    except (ValueError, KeyError):
+        # Without the cause, whose message quotes the content.
+        raise _unexpected(node) from None
+
+
+def _report(report: Any) -> dict[str, Any]:
     notes, extensions = report.get("conclusion"), _extensions(report.get("extension"))
     return {
-        "id": report["identifier"].only()["value"].text(),
-        "version": report["meta"]["versionId"].as_(_version),
-        "kind": _coded(report["code"]).as_(_KINDS.__getitem__),
-        "category": _coded(report["category"].only()).as_(Category),
-        "status": report["status"].as_(RecordStatus),
-        "effective": report["effectiveDateTime"].as_(_moment),
-        "notes": None if notes is None else notes.text(),
+        "id": _text(_only(report["identifier"])["value"]),
+        "version": _as(report["meta"]["versionId"], _version),
+        "kind": _as(_coded(report["code"]), _KINDS.__getitem__),
+        "category": _as(_coded(_only(report["category"])), Category),
+        "status": _as(report["status"], RecordStatus),
+        "effective": _as(report["effectiveDateTime"], _moment),
+        "notes": None if notes is None else _text(notes),
         "replaces": extensions.get(terms.REPLACES),
         "change_reason": extensions.get(terms.CHANGE_REASON),
     }
 
 
-def _extensions(node: Node | None) -> dict[str, str]:
-    items = [] if node is None else node.items()
-    return {item["url"].text(): item["valueString"].text() for item in items}
+def _extensions(node: Any) -> dict[str, str]:
+    items = [] if node is None else _items(node)
+    return {_text(item["url"]): _text(item["valueString"]) for item in items}
 
 
-def _diagnosis(code: Node | None) -> dict[str, Any]:
+def _diagnosis(code: Any) -> dict[str, Any]:
     if code is None:
         return {}
-    coding = {} if code.get("coding") is None else {"diagnosis_code": _coded(code).text()}
-    return {"diagnosis": code["text"].text(), **coding}
+    coding = {} if code.get("coding") is None else {"diagnosis_code": _text(_coded(code))}
+    return {"diagnosis": _text(code["text"]), **coding}
 
 
-def _subject(patient: Node) -> Subject:
-    identifier = patient["identifier"].only()
+def _subject(patient: Any) -> Subject:
+    identifier = _only(patient["identifier"])
     return Subject(
-        identifier_scheme=identifier["system"].as_(_scheme),
-        number=identifier["value"].text(),
-        name=patient["name"].only()["text"].text(),
-        birth_date=patient["birthDate"].as_(date.fromisoformat),
-        sex=patient["gender"].as_(Sex),
+        identifier_scheme=_as(identifier["system"], _scheme),
+        number=_text(identifier["value"]),
+        name=_text(_only(patient["name"])["text"]),
+        birth_date=_as(patient["birthDate"], date.fromisoformat),
+        sex=_as(patient["gender"], Sex),
     )
 
 
-def _observation(node: Node) -> tuple[Observation, Shown]:
+def _observation(node: Any) -> tuple[Observation, Shown]:
     components = node.get("component")
-    parts = [] if components is None else components.items()
-    shown = _shown(node, node["category"].only(), tuple(_component(part) for part in parts))
-    return Observation(_coded(node["code"]).text(), _value(node, parts)), shown
+    parts = [] if components is None else _items(components)
+    shown = _shown(node, _only(node["category"]), tuple(_component(part) for part in parts))
+    return Observation(_text(_coded(node["code"])), _value(node, parts)), shown
 
 
-def _component(part: Node) -> Shown:
+def _component(part: Any) -> Shown:
     # The category is that of the whole and not written again.
     return _shown(part, None, ())
 
 
-def _value(node: Node, parts: list[Node]) -> Value:
+def _value(node: Any, parts: list[Any]) -> Value:
     concept = node.get("valueCodeableConcept")
     if concept is not None:
-        return Coded(_coded(concept).text())
+        return Coded(_text(_coded(concept)))
     if len(parts) == 2:
-        systolic, diastolic = (part["valueQuantity"]["value"].number() for part in parts)
+        systolic, diastolic = (_number(part["valueQuantity"]["value"]) for part in parts)
         return BloodPressure(systolic, diastolic)
     quantity = node["valueQuantity"]
-    return Quantity(quantity["value"].number(), quantity["code"].text())
+    return Quantity(_number(quantity["value"]), _text(quantity["code"]))
 
 
-def _shown(node: Node, category: Node | None, components: tuple[Shown, ...]) -> Shown:
+def _shown(node: Any, category: Any, components: tuple[Shown, ...]) -> Shown:
     quantity, limits = node.get("valueQuantity"), node.get("referenceRange")
     unit = None if quantity is None else quantity.get("unit")
     interpretation = node.get("interpretation")
     return Shown(
-        name=node["code"]["text"].text(MAX_NAME),
-        also=tuple(_loinc(one["code"]) for one in node["code"]["coding"].items()[1:]),
-        category="" if category is None else _coded(category).text(MAX_LABEL),
-        unit_text="" if unit is None else unit.text(MAX_LABEL),
+        name=_text(node["code"]["text"], MAX_NAME),
+        also=tuple(_loinc(one["code"]) for one in _items(node["code"]["coding"])[1:]),
+        category="" if category is None else _text(_coded(category), MAX_LABEL),
+        unit_text="" if unit is None else _text(unit, MAX_LABEL),
         low=_limit(limits, "low"),
         high=_limit(limits, "high"),
         interpretation=_interpretation(interpretation),
@@ -208,28 +253,29 @@ def _shown(node: Node, category: Node | None, components: tuple[Shown, ...]) -> 
     )
 
 
-def _limit(limits: Node | None, name: str) -> Decimal | None:
-    limit = None if limits is None else limits.only().get(name)
-    return None if limit is None else limit["value"].number()
+def _limit(limits: Any, name: str) -> Decimal | None:
+    limit = None if limits is None else _only(limits).get(name)
+    return None if limit is None else _number(limit["value"])
 
 
-def _interpretation(node: Node | None) -> Interpretation:
+def _interpretation(node: Any) -> Interpretation:
     if node is None:
         return Interpretation.UNKNOWN
-    return _coded(node.only()).as_(_INTERPRETATIONS.__getitem__)
+    return _as(_coded(_only(node)), _INTERPRETATIONS.__getitem__)
 
 
-def _coded(concept: Node) -> Node:
-    codings = concept["coding"].items()
+def _coded(concept: Any) -> Any:
+    codings = _items(concept["coding"])
     if not codings:
-        raise UnexpectedContent(f"{concept.path}.coding")
+        raise _unexpected(concept["coding"])
     return codings[0]["code"]
 
 
-def _loinc(node: Node) -> str:
-    if not is_loinc(node.text()):
-        raise UnexpectedContent(node.path)
-    return node.text()
+def _loinc(node: Any) -> str:
+    code = _text(node)
+    if not is_loinc(code):
+        raise _unexpected(node)
+    return code
 
 
 def _scheme(system: str) -> str:

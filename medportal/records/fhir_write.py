@@ -3,14 +3,19 @@
 Sources: https://hl7.org/fhir/R4/ (bundle, diagnosticreport, observation, condition,
 patient), the vital signs profile there, and https://terminology.hl7.org. Where no public
 code system fits, ours is a ``urn:medportal:`` one.
+
+Each resource is a form whose gaps a record fills (:class:`medportal.records.exact_json.Form`):
+what is the same in all records is put in order and written once, not once a record.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import sha1
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from medportal.core.categories import Category
 from medportal.records.content import (
@@ -22,6 +27,7 @@ from medportal.records.content import (
     RecordStatus,
     Subject,
 )
+from medportal.records.exact_json import Form, Gap, number, text
 from medportal.records.interpret import Interpretation
 
 Json = dict[str, Any]
@@ -90,178 +96,262 @@ class Shown:
     components: tuple["Shown", ...] = ()
 
 
-def bundle(record: ClinicalRecord, subject: Subject, shown: tuple[Shown, ...]) -> Json:
-    """Return the Bundle of a record; ``shown`` has one entry for each observation."""
-    observations = [
-        (f"observation/{one.code}", _observation(record, one, beside))
-        for one, beside in zip(record.observations, shown, strict=True)
-    ]
-    resources = [
-        ("report", _report(record)),
-        ("patient", _patient(subject)),
-        ("author", _practitioner(record)),
-        ("institution", _organization(record)),
-        *([] if record.diagnosis is None else [("diagnosis", _condition(record))]),
-        *observations,
-    ]
-    return {
-        "resourceType": "Bundle",
-        "type": "collection",
-        "entry": [
-            {"fullUrl": full_url(record, name), "resource": resource}
-            for name, resource in resources
-        ],
+_BUNDLE = Form({"resourceType": "Bundle", "type": "collection", "entry": [Gap("entries")]})
+_ENTRY = Form({"fullUrl": Gap("address"), "resource": Gap("resource")})
+_REFERENCE = Form({"reference": Gap("address")})
+_CODING = Form({"system": Gap("system"), "code": Gap("code")})
+_EXTENSION = Form({"url": Gap("url"), "valueString": Gap("value")})
+_UNREAD_QUANTITY = Form({"value": Gap("value"), "system": UCUM, "code": Gap("code")})
+_QUANTITY = Form({"value": Gap("value"), "unit": Gap("unit"), "system": UCUM, "code": Gap("code")})
+_REPORT = Form(
+    {
+        "resourceType": "DiagnosticReport",
+        "meta": {"versionId": Gap("version")},
+        "identifier": [{"system": RECORD, "value": Gap("id")}],
+        "status": Gap("status"),
+        "category": [{"coding": [Gap("category")]}],
+        "code": {"coding": [Gap("code")], "text": Gap("kind")},
+        "subject": Gap("patient"),
+        "effectiveDateTime": Gap("effective"),
+        "performer": [Gap("institution")],
+        "resultsInterpreter": [Gap("author")],
+        "result": [Gap("results")],
+        "conclusion": Gap("notes"),
+        "extension": [Gap("extensions")],
     }
+)
+_PATIENT = Form(
+    {
+        "resourceType": "Patient",
+        "identifier": [{"system": Gap("scheme"), "value": Gap("number")}],
+        "name": [{"text": Gap("name")}],
+        "gender": Gap("gender"),
+        "birthDate": Gap("birth"),
+    }
+)
+_PRACTITIONER = Form(
+    {
+        "resourceType": "Practitioner",
+        "identifier": [{"system": PERSON, "value": Gap("id")}],
+        "name": [{"text": Gap("name")}],
+    }
+)
+_ORGANIZATION = Form(
+    {
+        "resourceType": "Organization",
+        "identifier": [{"system": INSTITUTION, "value": Gap("id")}],
+    }
+)
+_CONDITION = Form(
+    {
+        "resourceType": "Condition",
+        "category": [{"coding": [{"system": CONDITION_CATEGORY, "code": "encounter-diagnosis"}]}],
+        "code": {"coding": [Gap("code")], "text": Gap("diagnosis")},
+        "subject": Gap("patient"),
+        "asserter": Gap("author"),
+        "verificationStatus": {"coding": [Gap("verification")]},
+    }
+)
+# What an observation says: a quantity, an answer, or the components of a blood pressure.
+_MEASURED = {
+    "code": {"coding": [Gap("codes")], "text": Gap("name")},
+    "valueQuantity": Gap("quantity"),
+    "referenceRange": [{"low": Gap("low"), "high": Gap("high")}],
+    "interpretation": [{"coding": [Gap("meaning")]}],
+}
+_COMPONENT = Form(_MEASURED)
+_OBSERVATION = Form(
+    {
+        "resourceType": "Observation",
+        "status": Gap("status"),
+        "category": [{"coding": [Gap("category")]}],
+        "subject": Gap("patient"),
+        "effectiveDateTime": Gap("effective"),
+        "performer": [Gap("institution")],
+        **_MEASURED,
+        "valueCodeableConcept": {"coding": [Gap("answer")], "text": Gap("answered")},
+        "component": [Gap("components")],
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What several resources of a record say alike, as it is written."""
+
+    patient: str
+    author: str
+    institution: str
+    status: str
+    effective: str
+
+
+def bundle(record: ClinicalRecord, subject: Subject, shown: tuple[Shown, ...]) -> str:
+    """Return the Bundle of a record, written; ``shown`` has one entry for each observation."""
+    names = [f"observation/{one.code}" for one in record.observations]
+    leading = ["report", "patient", "author", "institution"]
+    leading += [] if record.diagnosis is None else ["diagnosis"]
+    addresses = [text(address) for address in _addresses(record, [*leading, *names])]
+    refer = [_REFERENCE.fill(address=address) for address in addresses]
+    _, patient, author, institution = refer[:4]
+    written = _Written(patient, author, institution, text(record.status), _moment(record.effective))
+    resources = [
+        _report(record, written, refer[len(leading) :]),
+        _patient(subject),
+        _PRACTITIONER.fill(id=text(record.author_id), name=text(record.author_name)),
+        _ORGANIZATION.fill(id=text(record.institution)),
+        *([] if record.diagnosis is None else [_condition(record, record.diagnosis, written)]),
+        *(
+            _observation(one, beside, written)
+            for one, beside in zip(record.observations, shown, strict=True)
+        ),
+    ]
+    entries = zip(addresses, resources, strict=True)
+    return _BUNDLE.fill(
+        entries=",".join(
+            [_ENTRY.fill(address=address, resource=resource) for address, resource in entries]
+        )
+    )
 
 
 def full_url(record: ClinicalRecord, name: str) -> str:
     """Return the address of one resource: a name-based UUID (RFC 9562) of the record's id."""
-    return _address(record.id, record.version, name)
+    return next(_addresses(record, [name]))
 
 
-# Every resource names the patient and the institution; hashing them once is enough.
-@lru_cache(maxsize=256)
-def _address(record_id: str, version: int, name: str) -> str:
-    return f"urn:uuid:{uuid5(_space(record_id), f'{version}/{name}')}"
+def _addresses(record: ClinicalRecord, names: Iterable[str]) -> Iterator[str]:
+    """Give the addresses of a record's resources; what is hashed first is the same for all."""
+    begun = sha1(UUID(record.id).bytes, usedforsecurity=False)
+    begun.update(f"{record.version}/".encode())
+    for name in names:
+        hashed = begun.copy()
+        hashed.update(name.encode())
+        # RFC 9562, section 5.5: the first 128 bits but for the version and the variant.
+        digits = hashed.hexdigest()
+        variant = _VARIANT[digits[16]]
+        yield (
+            f"urn:uuid:{digits[:8]}-{digits[8:12]}-5{digits[13:16]}"
+            f"-{variant}{digits[17:20]}-{digits[20:32]}"
+        )
 
 
-@lru_cache(maxsize=16)
-def _space(record_id: str) -> UUID:
-    return UUID(record_id)
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A UUID's seventeenth digit, whose first two bits are the variant."""
 
 
-def _report(record: ClinicalRecord) -> Json:
-    code, text = REPORT_CODES[record.kind]
-    report = {
-        "resourceType": "DiagnosticReport",
-        "meta": {"versionId": str(record.version)},
-        "identifier": [{"system": RECORD, "value": record.id}],
-        "status": record.status.value,
-        "category": [_concept(RECORD_CATEGORY, record.category)],
-        "code": {**_concept(LOINC, code), "text": text},
-        "subject": _reference(record, "patient"),
-        "effectiveDateTime": _moment(record.effective),
-        "performer": [_reference(record, "institution")],
-        "resultsInterpreter": [_reference(record, "author")],
-    }
-    if record.observations:
-        results = [f"observation/{one.code}" for one in record.observations]
-        report["result"] = [_reference(record, name) for name in results]
-    if record.notes is not None:
-        report["conclusion"] = record.notes
-    extensions = {REPLACES: record.replaces, CHANGE_REASON: record.change_reason}
-    stated = [
-        {"url": url, "valueString": text} for url, text in extensions.items() if text is not None
+def _report(record: ClinicalRecord, written: _Written, results: list[str]) -> str:
+    code, kind = REPORT_CODES[record.kind]
+    extensions = [
+        _EXTENSION.fill(url=text(url), value=text(value))
+        for url, value in ((REPLACES, record.replaces), (CHANGE_REASON, record.change_reason))
+        if value is not None
     ]
-    return {**report, "extension": stated} if stated else report
+    return _REPORT.fill_some(
+        version=text(str(record.version)),
+        id=text(record.id),
+        status=written.status,
+        category=_coding(RECORD_CATEGORY, record.category),
+        code=_coding(LOINC, code),
+        kind=text(kind),
+        patient=written.patient,
+        effective=written.effective,
+        institution=written.institution,
+        author=written.author,
+        results=",".join(results) or None,
+        notes=_stated(record.notes),
+        extensions=",".join(extensions) or None,
+    )
 
 
-def _patient(subject: Subject) -> Json:
-    scheme = f"{IDENTIFIER}{subject.identifier_scheme}"
-    return {
-        "resourceType": "Patient",
-        "identifier": [{"system": scheme, "value": subject.number}],
-        "name": [{"text": subject.name}],
-        "gender": subject.sex.value,
-        "birthDate": subject.birth_date.isoformat(),
-    }
+def _patient(subject: Subject) -> str:
+    return _PATIENT.fill(
+        scheme=text(f"{IDENTIFIER}{subject.identifier_scheme}"),
+        number=text(subject.number),
+        name=text(subject.name),
+        gender=text(subject.sex),
+        birth=text(subject.birth_date.isoformat()),
+    )
 
 
-def _practitioner(record: ClinicalRecord) -> Json:
-    return {
-        "resourceType": "Practitioner",
-        "identifier": [{"system": PERSON, "value": record.author_id}],
-        "name": [{"text": record.author_name}],
-    }
+def _condition(record: ClinicalRecord, diagnosis: str, written: _Written) -> str:
+    code, retracted = record.diagnosis_code, record.status is RecordStatus.ENTERED_IN_ERROR
+    return _CONDITION.fill_some(
+        code=None if code is None else _coding(ICD10, code),
+        diagnosis=text(diagnosis),
+        patient=written.patient,
+        author=written.author,
+        verification=_coding(CONDITION_VERIFICATION, record.status) if retracted else None,
+    )
 
 
-def _organization(record: ClinicalRecord) -> Json:
-    return {
-        "resourceType": "Organization",
-        "identifier": [{"system": INSTITUTION, "value": record.institution}],
-    }
-
-
-def _condition(record: ClinicalRecord) -> Json:
-    code = record.diagnosis_code
-    condition = {
-        "resourceType": "Condition",
-        "category": [_concept(CONDITION_CATEGORY, "encounter-diagnosis")],
-        "code": {**({} if code is None else _concept(ICD10, code)), "text": record.diagnosis},
-        "subject": _reference(record, "patient"),
-        "asserter": _reference(record, "author"),
-    }
-    if record.status is RecordStatus.ENTERED_IN_ERROR:
-        condition["verificationStatus"] = _concept(CONDITION_VERIFICATION, record.status.value)
-    return condition
-
-
-def _observation(record: ClinicalRecord, one: Observation, shown: Shown) -> Json:
-    return {
-        "resourceType": "Observation",
-        "status": record.status.value,
-        "category": [_concept(OBSERVATION_CATEGORY, shown.category)],
-        "code": _code(one.code, shown),
-        "subject": _reference(record, "patient"),
-        "effectiveDateTime": _moment(record.effective),
-        "performer": [_reference(record, "institution")],
+def _observation(one: Observation, shown: Shown, written: _Written) -> str:
+    return _OBSERVATION.fill_some(
+        status=written.status,
+        category=_coding(OBSERVATION_CATEGORY, shown.category),
+        patient=written.patient,
+        effective=written.effective,
+        institution=written.institution,
+        **_code(one.code, shown),
         **_value(one, shown),
-    }
+    )
 
 
-def _value(one: Observation, shown: Shown) -> Json:
+def _value(one: Observation, shown: Shown) -> dict[str, str | None]:
     if isinstance(one.value, Quantity):
         return _measured(one.value.value, one.value.unit, shown)
     if isinstance(one.value, Coded):
         system = BLOOD_TYPE if one.code == BLOOD_TYPE_CODE else ANSWER
-        concept = {**_concept(system, one.value.code), "text": one.value.code}
-        return {"valueCodeableConcept": concept, **_meaning(shown)}
+        answer = one.value.code
+        return {
+            "answer": _coding(system, answer),
+            "answered": text(answer),
+            "meaning": _meaning(shown),
+        }
     values = one.value.systolic, one.value.diastolic
     parts = zip((SYSTOLIC, DIASTOLIC), values, shown.components, strict=True)
-    return {"component": [_component(*part) for part in parts]}
+    return {"components": ",".join([_component(*part) for part in parts])}
 
 
-def _component(code: str, number: Decimal, shown: Shown) -> Json:
-    return {"code": _code(code, shown), **_measured(number, MILLIMETRES_OF_MERCURY, shown)}
+def _component(code: str, value: Decimal, shown: Shown) -> str:
+    measured = _measured(value, MILLIMETRES_OF_MERCURY, shown)
+    return _COMPONENT.fill_some(**_code(code, shown), **measured)
 
 
-def _measured(number: Decimal, unit: str, shown: Shown) -> Json:
-    members: Json = {"valueQuantity": _quantity(number, unit, shown)}
-    limits = {"low": shown.low, "high": shown.high}
-    stated = {
-        name: _quantity(limit, unit, shown) for name, limit in limits.items() if limit is not None
-    }
-    if stated:
-        members["referenceRange"] = [stated]
-    return {**members, **_meaning(shown)}
-
-
-def _meaning(shown: Shown) -> Json:
-    if shown.interpretation is Interpretation.UNKNOWN:
-        return {}
-    return {"interpretation": [_concept(INTERPRETATION, INTERPRETATIONS[shown.interpretation])]}
-
-
-def _quantity(number: Decimal, unit: str, shown: Shown) -> Json:
+def _measured(value: Decimal, unit: str, shown: Shown) -> dict[str, str | None]:
     # FHIR knows no empty strings: a unit that people do not read is left out.
-    read = {"unit": shown.unit_text} if shown.unit_text else {}
-    return {"value": number, **read, "system": UCUM, "code": unit}
+    form = _QUANTITY if shown.unit_text else _UNREAD_QUANTITY
+    code, read = text(unit), text(shown.unit_text)
+    low, high = shown.low, shown.high
+    return {
+        "quantity": form.fill(value=number(value), unit=read, code=code),
+        "low": None if low is None else form.fill(value=number(low), unit=read, code=code),
+        "high": None if high is None else form.fill(value=number(high), unit=read, code=code),
+        "meaning": _meaning(shown),
+    }
 
 
-def _code(code: str, shown: Shown) -> Json:
-    codings = [{"system": LOINC, "code": one} for one in (code, *shown.also)]
-    return {"coding": codings, "text": shown.name}
+def _meaning(shown: Shown) -> str | None:
+    if shown.interpretation is Interpretation.UNKNOWN:
+        return None
+    return _coding(INTERPRETATION, INTERPRETATIONS[shown.interpretation])
 
 
-def _concept(system: str, code: str) -> Json:
-    return {"coding": [{"system": system, "code": str(code)}]}
+def _code(code: str, shown: Shown) -> dict[str, str]:
+    codes = ",".join([_coding(LOINC, one) for one in (code, *shown.also)])
+    return {"codes": codes, "name": text(shown.name)}
 
 
-def _reference(record: ClinicalRecord, name: str) -> Json:
-    return {"reference": full_url(record, name)}
+# The same few codes stand in all records. Nothing else is kept, and of no code whose it was.
+@lru_cache(maxsize=1024)
+def _coding(system: str, code: str) -> str:
+    return _CODING.fill(system=text(system), code=text(code))
+
+
+def _stated(value: str | None) -> str | None:
+    return None if value is None else text(value)
 
 
 def _moment(moment: date | datetime) -> str:
     if isinstance(moment, datetime):
-        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return moment.isoformat()
+        return text(moment.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+    return text(moment.isoformat())

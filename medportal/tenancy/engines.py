@@ -12,6 +12,9 @@ from medportal.tenancy.sqlite_turns import TurnTaking
 #: Execution option: how SQLite begins a transaction on this connection.
 BEGIN = "medportal_begin"
 BUSY_TIMEOUT_MS = 10_000
+#: How much of the file each connection to SQLite keeps in memory. Ids are random, so writers touch
+#: pages all over: what does not fit is read again at every transaction.
+CACHE_KIB = 8_000
 #: What libpq waits for a connection (seconds), and for a server to confirm that something arrived
 #: (milliseconds; tcp(7), TCP_USER_TIMEOUT), where the address says nothing else.
 PATIENCE = {"connect_timeout": "10", "tcp_user_timeout": "30000"}
@@ -67,6 +70,7 @@ def _prepare_sqlite(dbapi_connection: Any, turn: Lock) -> None:
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import cast
 
 import structlog
-from sqlalchemy import Engine, Table, bindparam, or_, select, update
+from sqlalchemy import Engine, Select, Table, bindparam, func, or_, select, update
 
 from medportal.audit.append import append_all
 from medportal.audit.events import Action, Event
 from medportal.audit.events import Outcome as AuditOutcome
+from medportal.db.prepared import Prepared, one_of
 from medportal.delivery import blocks, outbox, receipts, settling
 from medportal.delivery.holds import is_held
 from medportal.delivery.models import Outbox
@@ -58,7 +59,7 @@ class SqlSenderStore(HeadStore):
         What a rule of a patient stops, or administrators hold, is no reason to call a partner.
         """
         with self._asking() as connection:
-            return connection.execute(_DUE, {"now": now}).scalars().all()
+            return [partner for (partner,) in _DUE.rows(connection, {"now": now})]
 
     def claim(self, partner: str, limit: int, now: datetime) -> Sequence[OutgoingRecord]:
         """Lease and open; what cannot be opened says so and waits."""
@@ -99,7 +100,9 @@ class SqlSenderStore(HeadStore):
         """
         tids = [record.tid for record in records]
         with self._asking() as connection:
-            return frozenset(connection.execute(_STOPPED, {"tids": tids, "now": now}).scalars())
+            return frozenset(
+                tid for (tid,) in _STOPPED.rows(connection, {"tids": tids, "now": now})
+            )
 
     def standing(self, partner: str) -> tuple[HeldHead | None, Mark | None]:
         """Return the partner's head and receipt mark that we hold."""
@@ -167,22 +170,45 @@ class SqlSenderStore(HeadStore):
             )
 
 
+def _partners_due() -> Select[str]:
+    """Return the question who has something due: of each partner one row is enough.
+
+    Partners are found one after the other by the index of open rows, so that a backlog costs no
+    more than a single row does.
+    """
+    partner, is_open = Outbox.partner, Outbox.settled_at.is_(None)
+    found = select(func.min(partner).label("partner")).where(is_open).cte("waiting", recursive=True)
+    following = select(func.min(partner)).where(is_open, partner > found.c.partner)
+    found = found.union_all(
+        select(following.correlate(found).scalar_subquery()).where(found.c.partner.is_not(None))
+    )
+    due = (
+        select(Outbox.tid)
+        .where(
+            partner == found.c.partner,
+            is_open,
+            Outbox.next_at <= _NOW,
+            ~blocks.stops(blocks.OF_THE_OUTBOX, _NOW),
+        )
+        .limit(1)
+    )
+    return select(found.c.partner).where(
+        found.c.partner.is_not(None),
+        ~is_held(found.c.partner),
+        # In these words PostgreSQL cannot make a join of it, which would look at all that waits.
+        due.correlate(found).scalar_subquery().is_not(None),
+    )
+
+
 _OUTBOX = cast(Table, Outbox.__table__).c
 _NOW = bindparam("now", type_=_OUTBOX.next_at.type)
 #: Made once: these are asked several times a second, and building them costs more than they do.
-_DUE = (
-    select(Outbox.partner)
-    .where(
-        Outbox.settled_at.is_(None),
-        Outbox.next_at <= _NOW,
-        ~blocks.stops(blocks.OF_THE_OUTBOX, _NOW),
-        ~is_held(Outbox.partner),
+_DUE = Prepared(_partners_due())
+_STOPPED = Prepared(
+    select(Outbox.tid).where(
+        one_of(_OUTBOX.tid, "tids"),
+        or_(blocks.stops(blocks.OF_THE_OUTBOX, _NOW), is_held(Outbox.partner)),
     )
-    .distinct()
-)
-_STOPPED = select(Outbox.tid).where(
-    Outbox.tid.in_(bindparam("tids", expanding=True)),
-    or_(blocks.stops(blocks.OF_THE_OUTBOX, _NOW), is_held(Outbox.partner)),
 )
 
 

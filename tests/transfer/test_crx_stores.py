@@ -22,7 +22,8 @@ from medportal.core import canonical
 from medportal.core.clock import utcnow
 from medportal.core.errors import ConfigurationError
 from medportal.core.ids import new_id
-from medportal.delivery import boxkeys
+from medportal.core.reasons import Reason
+from medportal.delivery import boxkeys, holds
 from medportal.delivery.models import BoxKey, Inbox, Outbox, ReceiptCounter
 from medportal.delivery.parcel import inbox_info
 from medportal.delivery.states import DeliveryReason, Outcome
@@ -504,6 +505,20 @@ def test_what_waited_for_a_connection_is_due_when_there_is_one(houses):
     assert store.due(now) == []
     store.reachable("hospital", now)
     assert store.due(now) == ["hospital"]
+
+
+def test_every_partner_with_something_due_is_named_once(houses):
+    _, laboratory = houses
+    store, now = sender(laboratory), utcnow()
+    of_whom = ["clinic", "clinic", "hospital", "maternity", "ward"]
+    tids = laboratory.queue("hospital", count=len(of_whom))
+    with Session(laboratory.engine) as session, session.begin():
+        for tid, partner in zip(tids, of_whom, strict=True):
+            row = session.get_one(Outbox, tid)
+            row.partner = partner
+            row.next_at = now + timedelta(hours=partner == "ward")
+        assert holds.hold(session, "maternity", "f" * 32, Reason.OTHER, now)
+    assert store.due(now) == ["clinic", "hospital"]
 
 
 @pytest.mark.parametrize(
