@@ -1,27 +1,28 @@
-"""The two institutions, set up by the product's own commands."""
+"""The institutions, set up by the product's own commands."""
 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from faults import servers, world
+from faults import clocked, servers, world
+from faults.cast import HOSPITAL, LABORATORY, Role, Way
 from faults.processes import Process, run_command
+from medportal.core.clock import utcnow
 from medportal.keys import TenantKeys
 from medportal.settings import Settings, parse_settings
 from medportal.tenancy.registry import Database
 
-LABORATORY, HOSPITAL = "laboratory", "hospital"
-HOUSES = (LABORATORY, HOSPITAL)
+#: Where a receiver listens at its institution's own address.
 EXCHANGE_PORT = 4000
-#: The laboratory's first sender; the others have a number: ``sender-2``.
-SENDER = "sender"
+_AT_ONCE = 2
 _INI = """
 [app:main]
 use = egg:medportal
@@ -52,6 +53,8 @@ class House:
     ini: Path
     logs: Path
     disks: dict[str, Path]
+    #: Where it stands by how much its clock is ahead, if that can go wrong.
+    clock: Path | None = None
     processes: dict[str, Process] = field(default_factory=dict)
     url: str = ""
     _settings: Settings | None = None
@@ -87,47 +90,65 @@ class House:
         with self.database.reader() as session, session.begin():
             yield session
 
-    def words(self, *words: str) -> list[str]:
-        """Return a command of the product for this institution."""
+    def now(self) -> datetime:
+        """Return the time by its own clock."""
+        return utcnow() + clocked.read(self.clock) if self.clock else utcnow()
+
+    def _words(self, *words: str) -> list[str]:
         program = [sys.executable, "-m", "medportal.cli", "--config", str(self.ini), "--json"]
         return [*program, *words]
 
     def command(self, *words: str) -> str:
-        """Run a command of the product. Raises ``WorldError``."""
-        return run_command(self.id, self.words(*words), self.logs / f"commands-{self.id}.log")
+        """Run a command of the product, by the right time. Raises ``WorldError``."""
+        log = self.logs / f"commands-{self.id}.log"
+        return run_command(self.id, self._words(*words), log)
 
-    def service(self, name: str, *words: str) -> Process:
+    def service(self, role: Role, *words: str, number: int = 1) -> None:
         """Prepare a process of the product."""
-        process = Process(name, self.id, self.words(*words), self.logs / f"{name}.log")
-        self.processes[name] = process
-        return process
+        process = Process(role, self.id, self._words(*words, self.id), self.logs, number)
+        if self.clock:
+            process.environment["PYTHONPATH"] = f"{self.clock.parent}:{world.ROOT}"
+        self.processes[process.name] = process
 
 
-def build(wanted: dict[str, Wanted], mebibytes: int, senders: int = 1) -> dict[str, House]:
-    """Make both institutions, their disks of that size and their servers; start no service yet.
+def build(
+    wanted: Mapping[str, Wanted],
+    ways: Sequence[Way],
+    mebibytes: int,
+    senders: int = 1,
+    *,
+    with_clocks: bool = False,
+) -> dict[str, House]:
+    """Make institutions that trust each other, with servers and disks of that size.
 
-    More than one sender of the laboratory needs PostgreSQL there.
+    No service is started yet. More than one sender of a laboratory needs PostgreSQL there. With
+    clocks, each institution's can be set.
     """
-    with ThreadPoolExecutor(len(HOUSES)) as pool:
-        made = pool.map(lambda name: _found(name, wanted[name], mebibytes), HOUSES)
+    called = {way.receiver for way in ways}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        made = pool.map(lambda name: _found(name, wanted[name], mebibytes, called), wanted)
         houses = {house.id: house for house in made}
-        said = dict(zip(HOUSES, pool.map(lambda name: _export(houses[name]), HOUSES), strict=True))
-        list(pool.map(lambda name: _trust(houses[name], _other(name), said[_other(name)]), HOUSES))
-    laboratory, hospital = houses[LABORATORY], houses[HOSPITAL]
-    for name in [SENDER, *(f"{SENDER}-{number}" for number in range(2, senders + 1))]:
-        laboratory.service(name, "transfer", "send", LABORATORY)
-    hospital.service("receiver", "transfer", "receive", HOSPITAL)
-    for house in HOUSES:
-        houses[house].service(f"jobs-{house}", "jobs", house)
+        said = dict(zip(houses, pool.map(_export, houses.values()), strict=True))
+        list(pool.map(lambda house: _trust(house, ways, said), houses.values()))
+    for house in houses.values():
+        if with_clocks:
+            house.clock = clocked.set_up(world.PLACE / house.id / "clock")
+        _serve(house, ways, 1 if house.id == HOSPITAL else senders)
     return houses
+
+
+def _serve(house: House, ways: Sequence[Way], senders: int) -> None:
+    """Prepare what an institution runs for the ways that begin or end there."""
+    if any(way.sender == house.id for way in ways):
+        for number in range(1, senders + 1):
+            house.service(Role.SENDER, "transfer", "send", number=number)
+    if any(way.receiver == house.id for way in ways):
+        house.service(Role.RECEIVER, "transfer", "receive")
+    house.service(Role.JOBS, "jobs")
 
 
 def _descriptor(house: str) -> Path:
     return world.PLACE / f"{house}.descriptor"
-
-
-def _other(house: str) -> str:
-    return HOSPITAL if house == LABORATORY else LABORATORY
 
 
 def _export(house: House) -> str:
@@ -136,12 +157,16 @@ def _export(house: House) -> str:
     return str(json.loads(said)["fingerprint"])
 
 
-def _trust(house: House, other: str, fingerprint: str) -> None:
-    file = str(_descriptor(other))
-    house.command("partner", "trust", house.id, file, "--fingerprint", fingerprint)
+def _trust(house: House, ways: Sequence[Way], said: Mapping[str, str]) -> None:
+    """Let an institution trust everybody to whom it sends, or who sends to it."""
+    pairs = [{way.sender, way.receiver} for way in ways]
+    for other in sorted({*said} - {house.id}):
+        if {house.id, other} in pairs:
+            file = str(_descriptor(other))
+            house.command("partner", "trust", house.id, file, "--fingerprint", said[other])
 
 
-def _found(name: str, wanted: Wanted, mebibytes: int) -> House:
+def _found(name: str, wanted: Wanted, mebibytes: int, called: Set[str]) -> House:
     place, logs, state = world.PLACE / name, world.PLACE / "logs", world.PLACE / "state"
     logs.mkdir(exist_ok=True)
     disks = {"state": state / name}
@@ -160,7 +185,7 @@ def _found(name: str, wanted: Wanted, mebibytes: int) -> House:
         process, said = servers.documents(name, disks["documents"], logs)
         house.processes[process.name] = process
     (place / "tenants").mkdir(parents=True)
-    (place / "tenants" / f"{name}.toml").write_text(_file(house, said), "utf-8")
+    (place / "tenants" / f"{name}.toml").write_text(_file(house, said, name in called), "utf-8")
     ini = _INI.format(house=name, tenants=place / "tenants", state=state)
     house.ini.write_text(ini, "utf-8")
     house.command("keys", "init", name)
@@ -168,13 +193,17 @@ def _found(name: str, wanted: Wanted, mebibytes: int) -> House:
     return house
 
 
-def _file(house: House, documents: str) -> str:
-    """Return the demonstration's file of an institution with other places in it."""
-    text = (world.ROOT / "tenants" / f"{house.id}.toml").read_text("utf-8")
-    text = text.replace(f"sqlite:///{{state}}/{house.id}/portal.sqlite", house.url)
+def _file(house: House, documents: str, is_called: bool) -> str:
+    """Return the demonstration's file of an institution of its kind with other places in it."""
+    kind = HOSPITAL if house.id == HOSPITAL else LABORATORY
+    text = (world.ROOT / "tenants" / f"{kind}.toml").read_text("utf-8")
+    text = text.replace(f'\nid = "{kind}"\n', f'\nid = "{house.id}"\n')
+    text = text.replace(f"sqlite:///{{state}}/{kind}/portal.sqlite", house.url)
     text = text.replace('[documents]\nstore = "sql"', f"[documents]\n{documents}")
-    port = EXCHANGE_PORT
-    # The laboratory calls the middle, where the run stands in the way.
-    near, far = world.CABLES[LABORATORY].middle, world.CABLES[HOSPITAL].end
-    text = re.sub(r'(?m)^endpoint = ".*"$', f'endpoint = "{near}:{port}"', text)
-    return re.sub(r'(?m)^listen = ".*"$', f'listen = "{far}:{port}"', text)
+    text = re.sub(r"(?ms)^\[exchange\]\n.*?\n\n", "", text)
+    if not is_called:
+        return text
+    cable = world.CABLES[house.id]
+    # The others call the middle, where the run stands in the way.
+    (near, port), far = cable.door, f"{cable.end}:{EXCHANGE_PORT}"
+    return f'{text}\n[exchange]\nendpoint = "{near}:{port}"\nlisten = "{far}"\n'

@@ -17,17 +17,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="faults.inside")
     for name in ("outside", "database", "hospital-database", "documents"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("seed", "records", "rounds", "senders"):
+    for name in ("seed", "records", "rounds", "senders", "laboratories"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--settle", type=float, required=True)
+    for name in ("both-ways", "clocks"):
+        parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--keep", type=Path)
     said = parser.parse_args()
     # Databases run as other users: whoever starts a run may have a mask that shuts them out.
     os.umask(0o022)
-    world.lay(said.outside)
-    child = os.fork()
-    if child:
-        return _take_in(child)
     order = run.Order(
         said.seed,
         said.records,
@@ -37,7 +35,14 @@ def main() -> int:
         said.settle,
         said.keep,
         said.senders,
+        said.laboratories,
+        said.both_ways,
+        said.clocks,
     )
+    world.lay(said.outside, list(order.wanted))
+    child = os.fork()
+    if child:
+        return _take_in(child)
     figures = run.run(order, lambda line: print(line, file=sys.stderr, flush=True))
     print(run.line(figures), flush=True)
     return 1 if figures["problems"] else 0

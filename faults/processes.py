@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faults import world
+from faults.cast import Player, Role
 
 STOP_SECONDS = 60
 #: No claim about speed: a machine with much else to do.
@@ -18,11 +19,16 @@ _AGAIN_SECONDS = 1.0
 
 
 class Process:
-    """One process of an institution."""
+    """One process of an institution; of several that are for the same, each has a number."""
 
-    def __init__(self, name: str, house: str, words: Sequence[str], log: Path) -> None:
-        self.name, self.house, self.log = name, house, log
+    def __init__(
+        self, role: Role, house: str, words: Sequence[str], logs: Path, number: int = 1
+    ) -> None:
+        self.role, self.house = role, house
+        self.name = f"{role}{number if number > 1 else ''}-{house}"
+        self.log = logs / f"{self.name}.log"
         self._words = words
+        self.environment = world.environment()
         self._running: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._not_before = 0.0
@@ -31,6 +37,11 @@ class Process:
         self.is_wanted = False
         #: Exit statuses of ends that nobody asked for.
         self.own_ends: list[int] = []
+
+    @property
+    def player(self) -> Player:
+        """Return what a plan knows of it."""
+        return Player(self.name, self.role, self.house)
 
     def start(self) -> None:
         """Start it, or start it again."""
@@ -48,7 +59,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=world.environment(),
+                env=self.environment,
                 start_new_session=True,
             )
 

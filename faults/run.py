@@ -1,7 +1,6 @@
 """One run: a plan carried out while records are entered, then peace, then the verdict."""
 
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -13,18 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faults import clocked, verdict, world
 from faults import houses as institutions
 from faults import plan as plans
-from faults import verdict, world
-from faults.clerk import Clerk
-from faults.houses import EXCHANGE_PORT, HOSPITAL, HOUSES, LABORATORY, House, Wanted
+from faults.cast import HOSPITAL, LABORATORY, Cast, Way, laboratories, ways
+from faults.houses import EXCHANGE_PORT, House, Wanted
 from faults.processes import Process, Watch
-from faults.wire import Kind, Trap, Wire
+from faults.staff import Staff
+from faults.wire import Door, Kind, Trap, Wire
 
 PATIENTS = 12
 #: How long a trap waits for its frame: a sender that found nobody comes back within half a minute,
 #: and on a busy machine takes as long again.
 _SPRING_SECONDS = 90.0
+_ANOTHER_SECONDS = 5.0
 _TELL_SECONDS = 10.0
 #: Disk that one record takes at most, in both databases' files and their logs; and the rest.
 _RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160
@@ -32,7 +33,12 @@ _RECORD_BYTES, _BASE_MEBIBYTES = 120_000, 160
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a run is asked for. ``settle`` is how long, in seconds, healing may take."""
+    """What a run is asked for.
+
+    ``laboratory`` is what each of them stands on, ``senders`` how many each has. ``both_ways`` lets
+    the hospital send too, ``clocks`` lets clocks go wrong. ``settle`` is how long, in seconds,
+    healing may take.
+    """
 
     seed: int
     records: int
@@ -42,6 +48,20 @@ class Order:
     settle: float
     keep: Path | None = None
     senders: int = 1
+    laboratories: int = 1
+    both_ways: bool = False
+    clocks: bool = False
+
+    @property
+    def ways(self) -> list[Way]:
+        """Return who sends to whom."""
+        return ways(self.laboratories, both=self.both_ways)
+
+    @property
+    def wanted(self) -> dict[str, Wanted]:
+        """Return what each institution stands on."""
+        wanted = dict.fromkeys(laboratories(self.laboratories), self.laboratory)
+        return {**wanted, HOSPITAL: self.hospital}
 
 
 @dataclass
@@ -51,7 +71,7 @@ class Run:
     order: Order
     houses: dict[str, House]
     wire: Wire
-    clerk: Clerk
+    staff: Staff
     say: Callable[[str], None]
     #: What was done: kills by victim, hits inside an exchange by victim and place, the rest.
     killed: Counter[str] = field(default_factory=Counter)
@@ -64,21 +84,28 @@ class Run:
     @property
     def processes(self) -> dict[str, Process]:
         """Return every process by name, servers first."""
-        found = [p for name in HOUSES for p in self.houses[name].processes.values()]
-        found.sort(key=lambda p: not p.name.startswith(("database", "documents")))
+        found = [p for house in self.houses.values() for p in house.processes.values()]
+        found.sort(key=lambda p: not p.role.is_server)
         return {process.name: process for process in found}
 
     @property
     def services(self) -> list[Process]:
         """Return the processes of the product."""
-        servers = ("database", "documents")
-        return [p for p in self.processes.values() if not p.name.startswith(servers)]
+        return [p for p in self.processes.values() if not p.role.is_server]
+
+    @property
+    def cast(self) -> Cast:
+        """Return whom a plan can hit."""
+        disks = [(name, disk) for name, house in self.houses.items() for disk in house.disks]
+        players = [process.player for process in self.processes.values()]
+        clocks = list(self.houses) if self.order.clocks else []
+        return Cast(list(self.houses), self.order.ways, players, disks, clocks)
 
     def carry_out(self, steps: list[plans.Step]) -> None:
         """Do everything that is planned, with a share of the records for each step."""
         shares = [self.order.records * n // len(steps) for n in range(len(steps) + 1)]
         for number, step in enumerate(steps):
-            self.say(f"{len(self.clerk.entered):>5}  {step}")
+            self.say(f"{self.staff.versions:>5}  {step}")
             self._step(step, shares[number + 1] - shares[number])
             self._sample()
 
@@ -87,11 +114,11 @@ class Run:
             self._strike(step, share)
             return
         # Half of the share is on its way when it happens, half is entered while it lasts.
-        self.clerk.enter(share // 2)
+        self.staff.enter(share // 2)
         seconds, undo = self._happen(step)
         until = threading.Timer(seconds, undo)
         until.start()
-        self.clerk.enter(share - share // 2)
+        self.staff.enter(share - share // 2)
         until.join()
 
     def _happen(self, step: plans.Step) -> tuple[float, Callable[[], None]]:
@@ -120,6 +147,13 @@ class Run:
                 place = self.houses[house].disks[disk]
                 world.fill(place)
                 return seconds, lambda: world.free(place)
+            case plans.WrongClock(house, ahead, seconds):
+                self.done["wrong clocks"] += 1
+                file = self.houses[house].clock
+                if file is None:
+                    raise ValueError("the clocks of this run cannot be set")
+                clocked.write(file, ahead)
+                return seconds, lambda: clocked.write(file, 0)
             case plans.PowerCut(down):
                 self.done["power cuts"] += 1
                 for victim in self.processes:
@@ -148,31 +182,41 @@ class Run:
                 self._kill(step.victim)
                 again.start()
 
-        trap = Trap(step.kind, step.nth, step.moment, act, step.late)
+        trap = Trap(step.way, step.kind, step.nth, step.moment, act, step.late)
         self.wire.set(trap)
         if step.kind is Kind.HANDSHAKE:
-            self.wire.cut()
-        # Records to spring it on: a share may be less than the frames that the trap waits for.
+            self.wire.cut(step.way)
+        with self.staff.entering(share, besides=step.way.sender) as own:
+            self._bait(trap, step.nth, own)
+            self.wire.set(None)
+            if trap.sprung.is_set():
+                self.struck[f"{step.victim or 'cable'} {step.moment} {step.kind}"] += 1
+            else:
+                self.done["never struck"] += 1
+        if trap.sprung.is_set() and step.victim:
+            again.join()
+
+    def _bait(self, trap: Trap, nth: int, share: int) -> None:
+        """Enter records that go a trap's way until it springs, and what is left of a share.
+
+        A share may be less than the ``nth`` frame that the trap waits for, and several that are
+        sent at once are one frame: where nothing comes any more, another one is entered.
+        """
         is_sprung, entered = False, 0
-        until = time.monotonic() + _SPRING_SECONDS
-        while not is_sprung and time.monotonic() < until:
-            if entered < max(share, step.nth):
-                self.clerk.enter(1)
+        began = time.monotonic()
+        while not is_sprung and (lasts := time.monotonic() - began) < _SPRING_SECONDS:
+            if entered < max(share, nth + lasts // _ANOTHER_SECONDS):
+                self.staff.enter_on(trap.way)
                 entered += 1
             is_sprung = trap.sprung.wait(0.01 if entered < share else 0.5)
-        self.wire.set(None)
-        if is_sprung:
-            self.struck[f"{step.victim or 'cable'} {step.moment} {step.kind}"] += 1
-        else:
-            self.done["never struck"] += 1
-        if is_sprung and step.victim:
-            again.join()
-        self.clerk.enter(max(0, share - entered))
+        for _ in range(share - entered):
+            self.staff.enter_on(trap.way)
 
     def _slow(self, milliseconds: int) -> Callable[[], None]:
-        self.netem = world.delay(milliseconds)
+        houses = list(self.houses)
+        self.netem = world.delay(houses, milliseconds)
         if self.netem:
-            return world.undelay
+            return lambda: world.undelay(houses)
         # The relay lets every piece wait instead.
         self.wire.delay = milliseconds / 1000
         return lambda: setattr(self.wire, "delay", 0.0)
@@ -193,11 +237,11 @@ class Run:
                 self.problems.append(f"{process.name} ended with {code} when it was asked to stop")
 
     def _sample(self) -> None:
-        found = verdict.receipts_without_record(self.houses)
-        if found is None:
-            return
-        self.samples += 1
-        self.problems += found
+        for way in self.order.ways:
+            found = verdict.receipts_without_record(self.houses, way)
+            if found is not None:
+                self.samples += 1
+                self.problems += found
 
     def heal(self) -> None:
         """Mend everything and wait until all is well, as long as healing may take."""
@@ -205,7 +249,7 @@ class Run:
         self.wire.set(None)
         began = time.monotonic()
         self._start_all()
-        entered, last = self.clerk.entered, began
+        entered, last = self.staff.entered, began
         while not verdict.is_settled(self.houses, entered):
             now = time.monotonic()
             if now - began > self.order.settle:
@@ -221,18 +265,15 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
     """Carry out a run in this world; return its figures, with every problem found."""
     clock = _Clock()
     mebibytes = _BASE_MEBIBYTES + order.records * _RECORD_BYTES // 2**20
-    wanted = {LABORATORY: order.laboratory, HOSPITAL: order.hospital}
-    houses = institutions.build(wanted, mebibytes, order.senders)
-    clerk = Clerk(houses[LABORATORY], random.Random(order.seed))
-    clerk.register(houses[HOSPITAL], PATIENTS)
+    houses = institutions.build(
+        order.wanted, order.ways, mebibytes, order.senders, with_clocks=order.clocks
+    )
+    staff = Staff(houses, order.ways, PATIENTS, order.seed)
     clock.stop("preparing")
     say(f"prepared in {clock.seconds['preparing']} s")
-    near = (world.CABLES[LABORATORY].middle, EXCHANGE_PORT)
-    far = (world.CABLES[HOSPITAL].end, EXCHANGE_PORT)
-    with Wire(near, far) as wire:
-        it = Run(order, houses, wire, clerk, say)
-        disks = [(name, disk) for name in HOUSES for disk in houses[name].disks]
-        steps = plans.make(order.seed, order.rounds, list(it.processes), disks)
+    with _wire(order) as wire:
+        it = Run(order, houses, wire, staff, say)
+        steps = plans.make(order.seed, order.rounds, it.cast)
         with Watch(list(it.processes.values())):
             it.heal()
             clock.stop("starting")
@@ -242,11 +283,19 @@ def run(order: Order, say: Callable[[str], None]) -> dict[str, Any]:
             it.heal()
             clock.stop("healing")
             it.stop_services()
-        it.problems += verdict.check(houses, clerk)
+        it.problems += verdict.check(houses, staff.entered, staff.patients)
         it.problems += _crashes(it)
     if order.keep:
         shutil.copytree(world.PLACE / "logs", order.keep, dirs_exist_ok=True)
     return _figures(it, len(steps), clock.seconds)
+
+
+def _wire(order: Order) -> Wire:
+    """Return what stands in every way of a run."""
+    cables = {name: world.CABLES[name] for name in order.wanted}
+    called = {way.receiver: cables[way.receiver] for way in order.ways}
+    doors = [Door(name, each.door, (each.end, EXCHANGE_PORT)) for name, each in called.items()]
+    return Wire(doors, {each.end: name for name, each in cables.items()})
 
 
 class _Clock:
@@ -265,21 +314,22 @@ class _Clock:
 def _figures(it: Run, steps: int, seconds: dict[str, float]) -> dict[str, Any]:
     order = it.order
     return {
-        "faults": "sender to receiver",
+        "faults": ", ".join(map(str, order.ways)),
         "seed": order.seed,
         LABORATORY: f"{order.laboratory.database}, documents in {order.laboratory.documents}",
         HOSPITAL: f"{order.hospital.database}, documents in {order.hospital.documents}",
         "senders": order.senders,
-        "records": len(it.clerk.entered),
-        "corrections": it.clerk.corrections,
-        "entered_again": it.clerk.again,
+        "records": it.staff.versions,
+        "corrections": it.staff.corrections,
+        "transfers": {str(way): len(versions) for way, versions in it.staff.entered.items()},
+        "entered_again": it.staff.again,
         "steps": steps,
         "killed": dict(sorted(it.killed.items())),
         "struck": dict(sorted(it.struck.items())),
         "done": dict(sorted(it.done.items())),
-        "connections": it.wire.connections,
+        "connections": {str(way): number for way, number in it.wire.connections.items()},
         "frames": dict(it.wire.frames),
-        "duplicates_answered": verdict.duplicates_answered(it.houses[HOSPITAL]),
+        "duplicates_answered": verdict.duplicates_answered(it.houses),
         "samples": it.samples,
         "ended_by_themselves": {p.name: p.own_ends for p in it.processes.values() if p.own_ends},
         "netem": {True: "used", False: "not in this kernel", None: "not asked"}[it.netem],

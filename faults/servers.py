@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pymongo import MongoClient
 
 from faults import world
+from faults.cast import Role
 from faults.processes import Process, run_command, wait_until
 
 START_SECONDS = 60
@@ -48,11 +49,10 @@ def postgres(house: str, disk: Path, logs: Path) -> tuple[Process, str]:
     if programs is None:
         raise world.WorldError("PostgreSQL's server programs are not installed")
     data = disk / "data"
-    log = logs / f"postgresql-{house}.log"
     words = _as_postgres(
         *(str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "portal", "-E", "UTF8")
     )
-    run_command(house, words, log)
+    run_command(house, words, logs / f"{Role.DATABASE}-{house}.log")
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(disk),
@@ -62,7 +62,7 @@ def postgres(house: str, disk: Path, logs: Path) -> tuple[Process, str]:
     }
     words = [str(programs / "postgres"), "-D", str(data)]
     words += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    process = Process(f"database-{house}", house, _as_postgres(*words), log)
+    process = Process(Role.DATABASE, house, _as_postgres(*words), logs)
     process.start()
     url = f"postgresql://portal@/postgres?host={disk}"
     answered = wait_until(lambda: postgres_answers(url), START_SECONDS)
@@ -96,16 +96,15 @@ def documents(house: str, disk: Path, logs: Path) -> tuple[Process, str]:
     command += ["--cache-size", "64M", "--sync-on-commit"]
     command += ["--tls-cert-file", str(disk / "server.crt")]
     command += ["--tls-key-file", str(disk / "server.key")]
-    log = logs / f"documents-{house}.log"
     root, password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    first = Process(f"documents-{house}", house, command, log)
+    first = Process(Role.DOCUMENTS, house, command, logs)
     first.start()
     _wait_for(host)
     with _client(host, disk) as client:
         client.admin.command("createUser", "root", pwd=root, roles=["root"])
     first.ask_to_stop()
     first.ended()
-    process = Process(first.name, house, [*command, "--auth"], log)
+    process = Process(Role.DOCUMENTS, house, [*command, "--auth"], logs)
     process.start()
     _wait_for(host)
     with _client(host, disk, username="root", password=root, authSource="admin") as client:

@@ -1,7 +1,8 @@
-"""The private world of a run: namespaces, two cables, disks of a stated size.
+"""The private world of a run: namespaces, a cable for each institution, disks of a stated size.
 
-The laboratory and the hospital have a network namespace each. Between them stands the namespace
-of the runner, through which everything goes: there cables are cut, and packets lost.
+Every institution has a network namespace of its own. Between them stands the namespace of the
+runner, through which everything goes: there cables are cut, and packets lost. An institution that
+is called has a door there, an address of the runner's that stands for it.
 """
 
 import os
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faults.cast import HOSPITAL, MOST_LABORATORIES, laboratories
+
 ROOT = Path(__file__).resolve().parents[1]
 #: A file system of the world's own; ``/tmp`` may be where the checkout lies.
 PLACE = Path("/run/faults")
@@ -20,18 +23,43 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM_SECONDS = 30
 
 
+#: The address of the middle that all institutions call, and the port of the first door there.
+MIDDLE = "10.77.0.1"
+_FIRST_DOOR = 4000
+Address = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """From the middle to one institution: the addresses at its two ends."""
+    """From the middle to one institution: the addresses at its two ends, and its door."""
 
     house: str
-    middle: str
-    end: str
+    number: int
+
+    @property
+    def interface(self) -> str:
+        """Return the name of its end in the middle."""
+        return f"to-house-{self.number}"
+
+    @property
+    def middle(self) -> str:
+        """Return the address of its end in the middle."""
+        return f"10.77.{self.number}.1"
+
+    @property
+    def end(self) -> str:
+        """Return the address of the institution."""
+        return f"10.77.{self.number}.2"
+
+    @property
+    def door(self) -> Address:
+        """Return where the others call the institution."""
+        return MIDDLE, _FIRST_DOOR + self.number
 
 
 CABLES = {
-    "laboratory": Cable("laboratory", "10.77.1.1", "10.77.1.2"),
-    "hospital": Cable("hospital", "10.77.2.1", "10.77.2.2"),
+    house: Cable(house, number)
+    for number, house in enumerate([HOSPITAL, *laboratories(MOST_LABORATORIES)], 1)
 }
 
 _LAY = """
@@ -39,15 +67,17 @@ set -eu
 mount -t tmpfs -o mode=0755 none /run
 mkdir -p /run/netns {place}/tmp
 ip link set lo up
+ip addr add {door}/32 dev lo
 """
 _CABLE = """
 ip netns add {house}
 ip -n {house} link set lo up
-ip link add to-{short} type veth peer name eth0 netns {house}
-ip addr add {middle}/24 dev to-{short}
-ip link set to-{short} up
+ip link add {interface} type veth peer name eth0 netns {house}
+ip addr add {middle}/24 dev {interface}
+ip link set {interface} up
 ip -n {house} addr add {end}/24 dev eth0
 ip -n {house} link set eth0 up
+ip -n {house} route add {door}/32 via {middle}
 """
 
 
@@ -107,20 +137,17 @@ def network() -> str:
     return os.readlink("/proc/self/ns/net")
 
 
-def lay(outside: str) -> None:
-    """Make the cables. Only inside a world: it covers ``/run``.
+def lay(outside: str, houses: Sequence[str]) -> None:
+    """Make the cables of institutions. Only inside a world: it covers ``/run``.
 
     ``outside`` is the :func:`network` of whoever started it. Raises ``WorldError``.
     """
     if network() == outside:
         raise WorldError("not in a world of its own")
-    run(_LAY.format(place=PLACE))
-    for cable in CABLES.values():
-        run(
-            _CABLE.format(
-                house=cable.house, short=cable.house[:3], middle=cable.middle, end=cable.end
-            )
-        )
+    run(_LAY.format(place=PLACE, door=MIDDLE))
+    for cable in (CABLES[house] for house in houses):
+        said = {"interface": cable.interface, "middle": cable.middle, "end": cable.end}
+        run(_CABLE.format(house=cable.house, door=MIDDLE, **said))
 
 
 def inside(house: str, words: Sequence[str]) -> list[str]:
@@ -131,7 +158,7 @@ def inside(house: str, words: Sequence[str]) -> list[str]:
 def cut(house: str, *, silently: bool) -> None:
     """Cut a cable: packets vanish, or are refused as by a router that has no way."""
     how = "drop" if silently else "reject with tcp reset"
-    interface = f"to-{house[:3]}"
+    interface = CABLES[house].interface
     match = "" if silently else "meta l4proto tcp "
     run(
         "nft add table inet cable\n"
@@ -156,12 +183,10 @@ def mend() -> None:
     run("nft delete table inet cable 2>/dev/null || true")
 
 
-def delay(milliseconds: int) -> bool:
-    """Delay packets on both cables with netem; tell whether this kernel can."""
-    lines = [
-        f"tc qdisc replace dev to-{house[:3]} root netem delay {milliseconds}ms 5ms"
-        for house in CABLES
-    ]
+def delay(houses: Sequence[str], milliseconds: int) -> bool:
+    """Delay packets on cables with netem; tell whether this kernel can."""
+    interfaces = [CABLES[house].interface for house in houses]
+    lines = [f"tc qdisc replace dev {i} root netem delay {milliseconds}ms 5ms" for i in interfaces]
     try:
         run("\n".join(lines))
     except WorldError:
@@ -169,9 +194,10 @@ def delay(milliseconds: int) -> bool:
     return True
 
 
-def undelay() -> None:
+def undelay(houses: Sequence[str]) -> None:
     """Delay nothing any more."""
-    run("\n".join(f"tc qdisc del dev to-{h[:3]} root 2>/dev/null || true" for h in CABLES))
+    interfaces = [CABLES[house].interface for house in houses]
+    run("\n".join(f"tc qdisc del dev {i} root 2>/dev/null || true" for i in interfaces))
 
 
 def disk(directory: Path, mebibytes: int, owner: str = "root") -> None:

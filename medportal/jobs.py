@@ -44,6 +44,7 @@ from medportal.ops import certificates
 from medportal.ops.institution import renew_crl
 from medportal.ops.pinned import PinMissing, pinned_head
 from medportal.ops.stores import Stores
+from medportal.ops.verify_log import CRL_LIMITS
 from medportal.patients import partner_index
 from medportal.patients.pseudonyms import PartnerKey
 from medportal.patients.service import build_partner_index
@@ -186,17 +187,20 @@ class Jobs:
         with self._database.reader() as session:
             if not has_unsequenced(session):
                 return False
-        signer = HeadSigner(
-            self._tenant.id,
-            classical=self._keys.signer(Purpose.HEAD),
-            post_quantum=self._keys.signer(Purpose.HEAD_PQ),
-        )
+        signer = self._head_signer(now)
         with self._database.writer() as session, session.begin():
             pinned = self._pinned_head(session, signer, now)
             signed = sequence(session, signer, now, pinned=pinned)
         if signed is not None:
             self._pinned.write(signed)
         return signed is not None
+
+    def _head_signer(self, now: datetime) -> HeadSigner:
+        """Return who signs heads. Raises a ``PkiError`` where nobody could verify them."""
+        signers = [self._keys.signer(purpose) for purpose in (Purpose.HEAD, Purpose.HEAD_PQ)]
+        for each in signers:
+            each.check_begun(now, CRL_LIMITS.skew)
+        return HeadSigner(self._tenant.id, classical=signers[0], post_quantum=signers[1])
 
     def _pinned_head(self, session: Session, signer: HeadSigner, now: datetime) -> Head:
         try:

@@ -1,10 +1,12 @@
 """A private key with its certificate, able to sign statements (PURE)."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 
+from medportal.pki.errors import CrlFromFuture, NotYetValid
 from medportal.pki.profiles import Algorithm, Purpose, meaning
 from medportal.pki.verify import key_id
 
@@ -47,6 +49,17 @@ class Signer:
     def certificate(self) -> x509.Certificate:
         """The leaf certificate of the key."""
         return x509.load_der_x509_certificate(self.chain_der[0])
+
+    def check_begun(self, now: datetime, skew: timedelta) -> None:
+        """Check that what is signed now is not from before its own certificate or list.
+
+        A clock that went back would have it signed so, and nobody could verify it, ever; ``skew``
+        is how far clocks may differ. Raises ``NotYetValid`` or ``CrlFromFuture``.
+        """
+        if now < self.certificate.not_valid_before_utc:
+            raise NotYetValid("our own certificate is not valid yet; compare the clocks")
+        if now < x509.load_der_x509_crl(self.crl_der).last_update_utc - skew:
+            raise CrlFromFuture("our own revocation list is dated after now; compare the clocks")
 
     def sign(self, data: bytes) -> bytes:
         """Return the raw signature over ``data``.

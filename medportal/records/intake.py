@@ -88,7 +88,8 @@ def take_in(
     """File one batch of inbox items, in the caller's transaction.
 
     What is wrong with an item sets that item aside; what is wrong with this machine (keys,
-    database, disk) raises, and every item goes on waiting.
+    database, disk) raises, and every item goes on waiting. So does an item whose author's
+    certificate or list is of the future: the receiver found it in order, by a clock that went back.
     """
     keys.require_intake()
     filed = aside = 0
@@ -100,6 +101,10 @@ def take_in(
             filed += 1
         except (pki.KeyFileError, vault.KeyFileError) as error:
             raise ConfigurationError(f"intake stops, and no item is to blame: {error}") from error
+        except (pki.NotYetValid, pki.CrlFromFuture) as error:
+            log.warning(
+                "inbox item waits for the clock", tid=item.tid, sender=item.sender, code=error.code
+            )
         except _EXPECTED as error:
             reason = next(r for group, r in _REASONS if isinstance(error, group))
             set_aside(session, item.sender, item.tid, reason)

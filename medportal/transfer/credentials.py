@@ -37,7 +37,7 @@ from medportal.records import fhir, statement
 from medportal.records.errors import FhirError
 from medportal.transfer import transcript
 from medportal.transfer.batches import Batched, Seen, check_batched, sign_batch
-from medportal.transfer.errors import Code, Untrusted
+from medportal.transfer.errors import Code, FromFuture, Untrusted
 
 REMEMBER_FOR = timedelta(minutes=1)
 REMEMBER_MOST = 16
@@ -135,15 +135,19 @@ class PkiPeer:
 
         It is read as intake reads it, and everybody later
         (:func:`medportal.pki.signatures.verify_kept`), so that what is receipted can be filed.
-        ``crl`` is the list of the handshake, which is checked there.
+        ``crl`` is the list of the handshake, which is checked there. Raises ``FromFuture`` where
+        the clock here may be to blame: what is refused in a receipt is refused for good.
         """
         self._check_trusted()
         with _untrusted(Code.SIGNATURE):
             said = Signed.from_bytes(signed)
             lists = (said.crl_der, crl)
-            leaf = self._remembered(
-                Purpose.RECORD, said.chain_der, lists, now, lambda: self._author(said, crl, now)
-            )
+            try:
+                leaf = self._remembered(
+                    Purpose.RECORD, said.chain_der, lists, now, lambda: self._author(said, crl, now)
+                )
+            except (pki.NotYetValid, pki.CrlFromFuture) as error:
+                raise FromFuture(error.code) from error
             return check_statement(said, statement.LABEL, leaf)
 
     def _author(self, said: Signed, crl: bytes, now: datetime) -> VerifiedLeaf:

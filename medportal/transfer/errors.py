@@ -77,3 +77,13 @@ class ChannelError(TransferError):
 
 class ReceiverBusy(TransferError):
     """The receiver's storage cannot take records now (a full disk, a lock); nothing was kept."""
+
+
+class FromFuture(ReceiverBusy):
+    """By the clock here the author's certificate or list is of the future: not now, not never.
+
+    Whoever was in order when the connection was made is so by a clock that went back since.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Code.CERTIFICATE, what)

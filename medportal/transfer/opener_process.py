@@ -20,7 +20,7 @@ from medportal.pki.partners import TrustStore
 from medportal.transfer import opener_wire as wire
 from medportal.transfer.credentials import content_problem, peer_of
 from medportal.transfer.desk import Desk, KeyGone
-from medportal.transfer.errors import TransferError
+from medportal.transfer.errors import ReceiverBusy, TransferError
 
 CHUNK = 1 << 18
 LOOK_EVERY = 4
@@ -85,6 +85,8 @@ class Process:
             contents = self._desk.open(request.client, request.key, request.sealed)
         except KeyGone:
             return wire.Failed(number, None)
+        except ReceiverBusy as error:
+            return wire.Failed(number, None, type(error).__name__)
         except TransferError as error:
             return wire.Failed(number, error.code)
         except Exception as error:

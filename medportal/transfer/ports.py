@@ -64,7 +64,10 @@ class Peer(Protocol):
         """Return the key of an exchange chain."""
 
     def author(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
-        """Return the fields of an author statement (record key; it may have lapsed since)."""
+        """Return the fields of an author statement (record key; it may have lapsed since).
+
+        Raises ``FromFuture`` where it is of the future by the clock here, which may be wrong.
+        """
 
     def receipt(self, signed: bytes, crl: bytes, now: datetime) -> Mapping[str, Any]:
         """Return the fields of a receipt (receipt key)."""

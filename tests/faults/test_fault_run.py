@@ -44,6 +44,7 @@ def environment() -> dict[str, str]:
 @pytest.mark.timeout(SECONDS + 60)
 def test_every_record_arrives_once_whatever_is_done_meanwhile(able):
     words = ["--seeds", "20", "--records", str(RECORDS), "--rounds", "0", "--settle", "240"]
+    words += ["--laboratories", "2"]
     done = subprocess.run(
         command(*words),
         cwd=ROOT,
@@ -61,14 +62,21 @@ def test_every_record_arrives_once_whatever_is_done_meanwhile(able):
     assert found["problems"] == []
     # It was about something: records and corrections, and every kind of fault came to pass.
     assert found["records"] >= RECORDS and found["corrections"] > 0
+    laboratories = ("laboratory", "laboratory-2")
+    for of_each in (found["transfers"], found["connections"]):
+        assert set(of_each) == {f"{name} to hospital" for name in laboratories}
+    assert min(found["transfers"].values()) >= RECORDS // 2
     struck = {where.split()[0] for where in found["struck"]}
-    assert struck == {"sender", "receiver", "cable"} and "never struck" not in found["done"]
-    for victim in ("sender", "receiver", "jobs-hospital", "jobs-laboratory", "database-hospital"):
-        assert found["killed"][victim] >= 1
-    assert found["killed"]["documents-hospital"] >= 1
+    senders = {f"sender-{name}" for name in laboratories}
+    assert struck == {*senders, "receiver-hospital", "cable"}
+    assert "never struck" not in found["done"]
+    jobs = {f"jobs-{name}" for name in (*laboratories, "hospital")}
+    servers = {"database-hospital", "documents-hospital"}
+    assert set(found["killed"]) == {*senders, *jobs, *servers, "receiver-hospital"}
+    assert min(found["killed"].values()) >= 1
     for kind in ("cuts", "losses", "full disks", "power cuts"):
         assert found["done"][kind] == 1
-    assert found["samples"] > 0 and found["connections"] > 3
+    assert found["samples"] > 0 and min(found["connections"].values()) > 3
 
 
 def processes_in(pid_namespace: str) -> list[str]:
@@ -118,10 +126,10 @@ def test_kill_9_of_the_runner_leaves_nothing(able):
         time.sleep(0.1)
     assert str(world.PLACE) not in Path("/proc/self/mountinfo").read_text()
     links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
-    assert "to-lab" not in links and "to-hos" not in links
+    assert "to-house" not in links
     assert not Path("/run/netns/laboratory").exists()
 
 
 def test_it_never_lays_its_cables_in_the_machines_own_network(able):
     with pytest.raises(world.WorldError, match="not in a world of its own"):
-        world.lay(world.network())
+        world.lay(world.network(), ["hospital"])

@@ -3,15 +3,19 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 from free_ports import free_port
 
-from faults.wire import Kind, Moment, Trap, Wire
+from faults.cast import Way
+from faults.wire import Door, Kind, Moment, Trap, Wire
 
 SECONDS = 20
 PROVING = [632, 101, 74, 1003, 202]
+WAY = Way("laboratory", "hospital")
+CALLERS = {"127.0.0.1": "laboratory", "127.0.0.2": "laboratory-2"}
 QUERY, OFFER, DELIVER, RECEIPT = 154, 1493, 6251, 1326
 
 
@@ -21,17 +25,18 @@ def record(length: int) -> bytes:
 
 
 @contextmanager
-def ends() -> Iterator[tuple[Wire, socket.socket, socket.socket]]:
-    """Give a relay and the two ends of a connection through it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def ends(*callers: str) -> Iterator[tuple[Any, ...]]:
+    """Give a relay and the two ends of a connection through it, for each caller's address."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as open_ones:
         server.settimeout(SECONDS)
-        port = free_port()
-        with Wire(("127.0.0.1", port), server.getsockname()[:2]) as wire:
-            sender = socket.create_connection(("127.0.0.1", port), SECONDS)
+        door = Door("hospital", ("127.0.0.1", free_port()), server.getsockname()[:2])
+        found: list[Any] = [open_ones.enter_context(Wire([door], CALLERS))]
+        for caller in callers or ("127.0.0.1",):
+            sender = socket.create_connection(door.listen, SECONDS, (caller, 0))
             receiver, _ = server.accept()
             receiver.settimeout(SECONDS)
-            with sender, receiver:
-                yield wire, sender, receiver
+            found += [open_ones.enter_context(sender), open_ones.enter_context(receiver)]
+        yield tuple(found)
 
 
 def read(end: socket.socket, length: int) -> int:
@@ -72,7 +77,7 @@ def test_frames_are_told_apart_by_who_speaks_and_how_long():
         say(receiver, sender, 15_556)
         say(receiver, sender, 3 * RECEIPT)
         say(sender, receiver, 60)
-        assert wire.connections == 1
+        assert wire.connections == {WAY: 1}
         assert wire.frames == {
             Kind.HANDSHAKE: 6,
             Kind.QUERY: 3,
@@ -88,7 +93,7 @@ def test_a_trap_cuts_at_the_nth_frame_of_its_kind(moment, passed):
     with ends() as (wire, sender, receiver):
         prove(sender, receiver)
         acted = threading.Event()
-        trap = Trap(Kind.DELIVER, 2, moment, acted.set)
+        trap = Trap(WAY, Kind.DELIVER, 2, moment, acted.set)
         wire.set(trap)
         offer(sender, receiver)
         say(sender, receiver, DELIVER)
@@ -102,7 +107,7 @@ def test_a_trap_cuts_at_the_nth_frame_of_its_kind(moment, passed):
 def test_a_trap_after_a_frame_leaves_the_connection_to_who_is_left():
     with ends() as (wire, sender, receiver):
         prove(sender, receiver)
-        trap = Trap(Kind.DELIVER, 1, Moment.AFTER, lambda: None)
+        trap = Trap(WAY, Kind.DELIVER, 1, Moment.AFTER, lambda: None)
         wire.set(trap)
         offer(sender, receiver)
         say(sender, receiver, DELIVER)
@@ -113,10 +118,50 @@ def test_a_trap_after_a_frame_leaves_the_connection_to_who_is_left():
 
 
 def test_whoever_finds_nobody_on_the_far_side_is_refused():
-    port = free_port()
+    door = Door("hospital", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()))
     with (
-        Wire(("127.0.0.1", port), ("127.0.0.1", free_port())) as wire,
-        socket.create_connection(("127.0.0.1", port), SECONDS) as sender,
+        Wire([door], CALLERS) as wire,
+        socket.create_connection(door.listen, SECONDS) as sender,
     ):
         assert read(sender, 1) == 0
-        assert wire.connections == 1
+        assert wire.connections == {WAY: 1}
+
+
+def test_a_trap_lets_pass_what_goes_another_way():
+    with ends("127.0.0.1", "127.0.0.2") as (wire, sender, receiver, other, far):
+        trap = Trap(Way("laboratory-2", "hospital"), Kind.QUERY, 1, Moment.BEFORE, lambda: None)
+        wire.set(trap)
+        for near, end in ((sender, receiver), (other, far)):
+            prove(near, end)
+        say(sender, receiver, QUERY)
+        assert not trap.sprung.is_set()
+        other.sendall(record(QUERY))
+        assert read(far, QUERY) == 0 and trap.sprung.wait(SECONDS)
+        assert read(other, 1) == 0
+        # The first one's connection is as it was.
+        say(receiver, sender, OFFER)
+        assert wire.connections == {WAY: 1, trap.way: 1}
+
+
+def test_a_cut_ends_what_goes_its_way_and_nothing_else():
+    with ends("127.0.0.1", "127.0.0.2") as (wire, sender, receiver, other, far):
+        for near, end in ((sender, receiver), (other, far)):
+            prove(near, end)
+        wire.cut(Way("laboratory-2", "hospital"))
+        assert read(other, 1) == 0 and read(far, 1) == 0
+        say(sender, receiver, QUERY)
+
+
+def test_doors_lead_each_to_its_own_institution():
+    with ExitStack() as open_ones:
+        servers = [open_ones.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in "12"]
+        doors = [
+            Door(house, ("127.0.0.1", free_port()), server.getsockname()[:2])
+            for house, server in zip(("hospital", "laboratory-2"), servers, strict=True)
+        ]
+        wire = open_ones.enter_context(Wire(doors, CALLERS))
+        for door, server in zip(doors, servers, strict=True):
+            server.settimeout(SECONDS)
+            with socket.create_connection(door.listen, SECONDS), server.accept()[0]:
+                pass
+        assert wire.connections == {WAY: 1, Way("laboratory", "laboratory-2"): 1}

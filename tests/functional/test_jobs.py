@@ -236,6 +236,15 @@ def test_a_record_whose_signers_certificate_lapsed_meanwhile_is_filed_and_verifi
     assert "The signature is right." in page.text
 
 
+def test_what_is_of_the_future_by_a_clock_that_went_back_waits_until_it_is_right(portal, parcel):
+    tid = deliver(portal, parcel)
+    portal.jobs("hospital").turn(utcnow() - timedelta(days=1))
+    row = inbox_row(portal, tid)
+    assert row.awaiting == Awaiting.INTAKE and row.filed_at is None
+    portal.jobs("hospital").turn(utcnow())
+    assert inbox_row(portal, tid).filed_at is not None
+
+
 def test_a_list_that_anybody_can_have_made_holds_up_nothing(portal, parcel):
     """A revocation list without a number, put beside a genuine statement on its way."""
     _, authority, _ = authority_of(portal, "laboratory")
@@ -258,6 +267,21 @@ def test_the_log_is_signed_and_verifies(portal):
     tenant = portal.settings.tenant("hospital")
     result = verify_tenant_log(portal.settings, tenant, portal.registry.database("hospital"))
     assert result.is_whole and result.report.size > 0 and result.report.pending == 0
+
+
+def test_no_head_is_signed_by_a_clock_that_went_back(portal):
+    """It would be older than its certificate, and the log would never verify again."""
+    portal.signed_in("porter")
+    database = portal.registry.database("hospital")
+    portal.jobs("hospital").turn(utcnow() - timedelta(days=1))
+    tenant = portal.settings.tenant("hospital")
+    before = verify_tenant_log(portal.settings, tenant, database)
+    assert before.is_whole and before.report.pending > 0
+    jobs = portal.jobs("hospital")
+    while jobs.turn(utcnow()):
+        pass
+    after = verify_tenant_log(portal.settings, tenant, database)
+    assert after.is_whole and after.report.pending == 0
 
 
 def test_an_exported_log_is_checked_without_the_database(portal, tmp_path):

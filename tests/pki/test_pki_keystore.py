@@ -4,6 +4,7 @@ import stat
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -192,3 +193,16 @@ def test_keys_of_every_algorithm_are_encrypted_pkcs8(algorithm):
     assert opened.private_bytes(*formats) == key.private_bytes(*formats)
     # Salted: the same key under the same passphrase never looks the same.
     assert pem != to_pem(key, b"passphrase")
+
+
+def test_what_is_signed_is_never_older_than_its_certificate_and_its_list(hospital):
+    signer, skew = hospital.keys.signer(Purpose.HEAD), timedelta(minutes=5)
+    begun = signer.certificate.not_valid_before_utc
+    listed = x509.load_der_x509_crl(signer.crl_der).last_update_utc
+    signer.check_begun(max(begun, listed - skew), skew)
+    moment = timedelta(seconds=1)
+    with pytest.raises(errors.NotYetValid):
+        signer.check_begun(begun - moment, skew)
+    # Certificates are dated back by as much as clocks may differ, lists are not.
+    with pytest.raises(errors.CrlFromFuture):
+        signer.check_begun(begun, timedelta(0))

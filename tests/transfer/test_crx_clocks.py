@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crx_attackers import Trio, is_delivered, receiving, run, sending, states, until
 from crx_institutions import House, enrol, found
 from free_ports import free_port
 from sqlalchemy import update
@@ -18,6 +19,7 @@ from test_crx_kills import PROCESS, Process, wait_for
 
 from medportal.core.clock import utcnow
 from medportal.delivery.models import Outbox
+from medportal.transfer import desk
 
 DAY = 86_400
 
@@ -98,3 +100,23 @@ def test_a_clock_that_is_a_day_behind_trusts_nobody_and_loses_nothing(
     # When the clock is right again, it arrives.
     exchange(houses, 0, 0, tid, {"registered"})
     assert [row.tid for row in hospital.inbox()].count(tid) == 1
+
+
+def test_a_clock_that_goes_back_while_they_talk_refuses_nothing_for_good(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake was before; what comes now is signed under a certificate of the future."""
+    hospital, laboratory, _clinic = trio.houses
+    laboratory.queue("hospital")
+
+    async def exchange() -> None:
+        async with receiving(hospital, laboratory), sending(laboratory):
+            await until(lambda: is_delivered(laboratory))
+            with monkeypatch.context() as clock:
+                clock.setattr(desk, "utcnow", lambda: utcnow() - timedelta(days=1))
+                laboratory.queue("hospital", count=3)
+                await until(lambda: ("retrying", "busy") in states(laboratory))
+            await until(lambda: is_delivered(laboratory))
+
+    run(exchange())
+    assert [row.outcome for row in hospital.inbox()] == ["registered"] * 4

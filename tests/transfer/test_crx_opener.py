@@ -18,10 +18,11 @@ from medportal.audit.events import Action
 from medportal.core import canonical
 from medportal.transfer import desk as desk_module
 from medportal.transfer import opener as opener_module
+from medportal.transfer import opener_process
 from medportal.transfer import opener_wire as wire
 from medportal.transfer.commands import openers_for, receiver_service
 from medportal.transfer.desk import Desk, KeyGone
-from medportal.transfer.errors import Code, FrameError
+from medportal.transfer.errors import Code, FrameError, FromFuture
 from medportal.transfer.framing import FrameBuffer
 from medportal.transfer.opener import Child
 from medportal.transfer.payload import Contents, Introduction, Sealed
@@ -159,6 +160,21 @@ def test_a_key_is_forgotten_when_its_offer_has_run_out(monkeypatch: pytest.Monke
 
 def test_as_many_openers_as_cores_have_something_to_do() -> None:
     assert [openers_for(cores) for cores in (1, 2, 3, 4, 64)] == [0, 1, 2, 2, 2]
+
+
+class WithoutTheTime:
+    """A desk by whose clock the author is certified in the future."""
+
+    def open(self, client: int, key: int, delivered: Sealed) -> Contents:
+        raise FromFuture("not-yet-valid")
+
+
+def test_a_clock_that_is_wrong_in_an_opener_is_no_fault_of_the_partners() -> None:
+    """Who asks again is not told of an error: the record is asked for anew."""
+    process = opener_process.Process(WithoutTheTime(), 0, 1)  # type: ignore[arg-type]
+    reply = process._open(wire.Open(4, 1, 77, SEALED))
+    assert reply == wire.Failed(4, None, "FromFuture")
+    assert isinstance(opener_module._outcome(reply), KeyGone)
 
 
 # Processes.
