@@ -29,7 +29,7 @@ OPENERS = int(os.environ.get("MEDPORTAL_OPENERS", "1"))
 """How many processes open what is delivered: one, on the two cores of these figures."""
 
 
-def used(children: Sequence[Child]) -> dict[str, float]:
+def used(children: Sequence[Child] = ()) -> dict[str, float]:
     """Return what this process, and the openers of a receiver, have used up to now."""
     # The most memory is read from the system: the counter of getrusage begins with what the
     # process that started this one held.
