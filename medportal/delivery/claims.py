@@ -63,6 +63,8 @@ def claim(
     hold_mark(session, partner)
     due = {"partner": partner, "now": now, "most": limit}
     tids = [tid for (tid,) in _DUE_HEADS.rows(session, due)]
+    if not tids:
+        return []
     return _lease(session, tids, worker, now, now + lease)
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -43,9 +44,10 @@ def receiver_service(
 ) -> ReceiverService:
     """Return the receiver of a tenant, ready to run on the address of its file."""
     settings = settings or ReceiverSettings(
-        keys.tenant.id, keys.tenant.exchange.listen, openers=openers_for(os.cpu_count() or 1)
+        keys.tenant.id, keys.tenant.exchange.listen, openers=openers_for(_cores())
     )
-    peers = peer_of(keys.trusted, keys.crl_limits)
+    peers, offer_ttl = peer_of(keys.trusted, keys.crl_limits), settings.limits.offer_ttl
+    desk = partial(Desk, peers, content_problem, offer_ttl)
     return ReceiverService(
         ReceiverNeeds(
             settings,
@@ -53,9 +55,16 @@ def receiver_service(
             peers,
             PairNames(keys.partner_keys),
             SqlReceiverStore(engine, keys),
-            Openers(settings.openers, keys.places.pki, lambda: Desk(peers, content_problem)),
+            Openers(settings.openers, keys.places.pki, offer_ttl, desk),
         )
     )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def openers_for(cores: int) -> int:

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 from medportal.core.clock import utcnow
 from medportal.transfer import kem, payload
-from medportal.transfer.errors import Code, ProtocolError, TransferError
-from medportal.transfer.events import Limits
+from medportal.transfer.errors import Code, ProtocolError, TransferError, Untrusted
 from medportal.transfer.payload import ContentCheck, Contents, Introduction
 from medportal.transfer.ports import Peer, VerifyKey
 
-KEPT = Limits().offer_ttl + 5.0
-"""Seconds after which a key is forgotten that nothing came for: its offer has run out by then."""
+KEPT_LONGER = 5.0
+"""For how many seconds a key is kept after its offer ran out, which began a little later."""
 
 PeerOf = Callable[[str], Peer | None]
 
@@ -28,27 +27,29 @@ class Client:
     """A connection that a desk works for, and its keys by number."""
 
     intro: Introduction
+    partner: tuple[Peer, VerifyKey] | TransferError = field(repr=False)
     keys: dict[int, tuple[float, kem.OneUseKey]] = field(default_factory=dict, repr=False)
-    verified: tuple[Peer, VerifyKey] | None = field(default=None, repr=False)
 
 
 class Desk:
     """Makes keys and opens what is sealed to them, for connections that were introduced.
 
     What it is asked about a connection that it does not know, or with a key that it has not (any
-    more), raises ``KeyGone``. It is not safe for two threads at once.
+    more), raises ``KeyGone``. Connections may begin and end while another thread makes keys or
+    opens; those two are for one thread at a time.
     """
 
-    def __init__(self, peer_of: PeerOf, check_content: ContentCheck) -> None:
-        """Prepare for the partners that ``peer_of`` gives."""
+    def __init__(self, peer_of: PeerOf, check_content: ContentCheck, offer_ttl: float) -> None:
+        """Prepare for the partners that ``peer_of`` gives, and offers good for so many seconds."""
         self._peer_of, self._check_content = peer_of, check_content
+        self._kept = offer_ttl + KEPT_LONGER
         self._clients: dict[int, Client] = {}
         # No number of an earlier process, whose keys are gone, is that of a key made here.
         self._made = secrets.randbits(60)
 
     def begin(self, client: int, intro: Introduction) -> None:
-        """Take up a connection."""
-        self._clients[client] = Client(intro)
+        """Take up a connection, whose sender is verified as the handshake did."""
+        self._clients[client] = Client(intro, self._partner(intro))
 
     def end(self, client: int) -> None:
         """Forget a connection and all of its keys."""
@@ -74,15 +75,17 @@ class Desk:
         held = found.keys.pop(key, None)
         if held is None:
             raise KeyGone
-        peer, sender_key = self._verified(found)
+        if isinstance(found.partner, TransferError):
+            raise found.partner
+        peer, sender_key = found.partner
         return payload.open_delivery(
             delivered, held[1], found.intro, sender_key, peer, self._check_content, utcnow()
         )
 
     def forget_old(self) -> None:
         """Forget keys whose offers have run out."""
-        until = time.monotonic() - KEPT
-        for client in self._clients.values():
+        until = time.monotonic() - self._kept
+        for client in list(self._clients.values()):
             # Keys are in the order in which they were made.
             while client.keys and (first := next(iter(client.keys.items())))[1][0] < until:
                 del client.keys[first[0]]
@@ -93,14 +96,16 @@ class Desk:
             raise KeyGone
         return found
 
-    def _verified(self, client: Client) -> tuple[Peer, VerifyKey]:
-        if client.verified is None:
-            intro = client.intro
-            peer = self._peer_of(intro.binding.sender)
-            if peer is None:
-                raise ProtocolError(Code.REVOKED_PARTNER)
-            client.verified = peer, peer.exchange(intro.chain, intro.crl, utcnow())
-        return client.verified
+    def _partner(self, intro: Introduction) -> tuple[Peer, VerifyKey] | TransferError:
+        peer = self._peer_of(intro.binding.sender)
+        if peer is None:
+            return ProtocolError(Code.REVOKED_PARTNER)
+        try:
+            return peer, peer.exchange(intro.chain, intro.crl, intro.at)
+        except Untrusted:
+            # The handshake found it good, and things have moved on since, as when this desk begins
+            # anew under an old connection. Nobody is to blame: a new handshake will tell.
+            return ProtocolError(Code.TIMEOUT)
 
 
 class KeyGone(TransferError):

@@ -20,7 +20,7 @@ import structlog
 
 from medportal.transfer import opener_wire as wire
 from medportal.transfer.desk import Desk, KeyGone
-from medportal.transfer.errors import FrameError, TransferError
+from medportal.transfer.errors import TransferError
 from medportal.transfer.payload import Contents, Introduction, Sealed
 
 log = structlog.get_logger()
@@ -32,10 +32,13 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds before an opener that ended is started again."""
 
 PATIENCE = 60.0
-"""Seconds after which an opener that does not answer is ended."""
+"""Seconds of silence after which an opener that owes an answer is ended."""
+
+AT_ONCE = 4
+"""How many deliveries the thread opens before others have their turn."""
 
 _CHUNK = 1 << 18
-_FROM_OUR_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+_FROM_OUR_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 """What an opener is told of our environment: nothing of where passphrases are."""
 
 
@@ -48,7 +51,7 @@ class Key:
 
 
 class Opener(Protocol):
-    """See the module. A client is a connection, by a number that the caller chose."""
+    """See the module. A client is a connection, by the number that :class:`Openers` gave it."""
 
     def begin(self, client: int, intro: Introduction) -> None:
         """Take up a connection."""
@@ -90,8 +93,12 @@ class Thread:
         self, client: int, deliveries: Sequence[Delivery]
     ) -> Sequence[Contents | TransferError]:
         """As :class:`Opener` says."""
-        async with self._turn:
-            return await asyncio.to_thread(self._open, client, deliveries)
+        found: list[Contents | TransferError] = []
+        for start in range(0, len(deliveries), AT_ONCE):
+            async with self._turn:
+                some = deliveries[start : start + AT_ONCE]
+                found += await asyncio.to_thread(self._open, client, some)
+        return found
 
     def _open(
         self, client: int, deliveries: Sequence[Delivery]
@@ -115,10 +122,14 @@ class Thread:
 class Child:
     """An opener that is a process; started again if it ends."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, offer_ttl: float) -> None:
         """Prepare; ``directory`` holds the partners' descriptors. :meth:`run` starts it."""
-        self._command = (sys.executable, "-m", "medportal.transfer.opener_process", str(directory))
+        # Not from the directory in which somebody happens to stand: -P.
+        program = (sys.executable, "-P", "-m", "medportal.transfer.opener_process")
+        self._command = (*program, str(directory), str(offer_ttl))
+        self._clients: set[int] = set()
         self._intros: dict[int, Introduction] = {}
+        self._heard = 0.0
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
         self.started = asyncio.Event()
@@ -131,8 +142,12 @@ class Child:
 
     @property
     def clients(self) -> int:
-        """How many connections it works for."""
-        return len(self._intros)
+        """How many connections it works for, or will when they have shaken hands."""
+        return len(self._clients)
+
+    def expect(self, client: int) -> None:
+        """Count a connection in that may begin."""
+        self._clients.add(client)
 
     def begin(self, client: int, intro: Introduction) -> None:
         """As :class:`Opener` says."""
@@ -141,6 +156,7 @@ class Child:
 
     def end(self, client: int) -> None:
         """As :class:`Opener` says."""
+        self._clients.discard(client)
         self._intros.pop(client, None)
         self._tell(wire.End(client))
 
@@ -176,20 +192,27 @@ class Child:
         asked = _Asked(numbers)
         self._asked |= dict.fromkeys(numbers, asked)
         try:
-            async with asyncio.timeout(PATIENCE):
-                process.stdin.writelines(map(wire.encode_request, requests))
-                await process.stdin.drain()
-                await asked.done
-        except TimeoutError:
-            log.error("an opener does not answer")
-            _kill(process)
-            raise KeyGone from None
-        except OSError:
-            raise KeyGone from None
+            process.stdin.writelines(map(wire.encode_request, requests))
+            await self._patiently(asked, process)
         finally:
             for number in numbers:
                 self._asked.pop(number, None)
+            asked.done.cancel()
+        if asked.missing:
+            raise KeyGone
         return [asked.replies[number] for number in numbers]
+
+    async def _patiently(self, asked: "_Asked", process: asyncio.subprocess.Process) -> None:
+        """Wait for the replies, or for the opener's end; it is ended if it is silent for long."""
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        while not asked.done.done():
+            await asyncio.wait([asked.done], timeout=PATIENCE / 4)
+            silence = clock() - max(since, self._heard)
+            if not asked.done.done() and silence >= PATIENCE:
+                log.error("an opener does not answer")
+                _kill(process)
+                return
 
     def _tell(self, request: wire.Request) -> None:
         if self._process is not None and self._process.stdin is not None:
@@ -201,19 +224,22 @@ class Child:
         while True:
             began = clock()
             try:
-                await self._live()
-            except (OSError, FrameError) as error:
+                log.error("an opener ended", status=await self._live())
+            except Exception as error:
+                # Whatever it is: without openers the receiver takes nothing.
                 log.error("an opener cannot be used", kind=type(error).__name__)
-            log.error("an opener ended")
             wait = FIRST_WAIT if clock() - began > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
             await asyncio.sleep(wait)
 
-    async def _live(self) -> None:
+    async def _live(self) -> int:
+        """Run the process to its end; return its status."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=_environment(os.environ),
+            # A terminal's Ctrl-C is for the receiver, which ends this in its time.
+            start_new_session=True,
         )
         self._process = process
         self.started.set()
@@ -226,12 +252,14 @@ class Child:
             for each in self._asked.values():
                 each.give_up()
             _kill(process)
-            await process.wait()
+            status = await process.wait()
+        return status
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         frames = wire.frames()
         while data := await process.stdout.read(_CHUNK):
+            self._heard = asyncio.get_running_loop().time()
             for body in frames.feed(data):
                 reply = wire.decode_reply(body)
                 asked = self._asked.get(reply.request)
@@ -245,17 +273,18 @@ class _Asked:
     def __init__(self, numbers: Sequence[int]) -> None:
         self.replies: dict[int, wire.Reply] = {}
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._missing = set(numbers)
+        self.missing = set(numbers)
 
     def take(self, reply: wire.Reply) -> None:
         self.replies[reply.request] = reply
-        self._missing.discard(reply.request)
-        if not self._missing and not self.done.done():
-            self.done.set_result(None)
+        self.missing.discard(reply.request)
+        if not self.missing:
+            self.give_up()
 
     def give_up(self) -> None:
+        """No more replies come, be it that all are there."""
         if not self.done.done():
-            self.done.set_exception(KeyGone())
+            self.done.set_result(None)
 
 
 def _outcome(reply: wire.Reply) -> Contents | TransferError:
@@ -270,7 +299,11 @@ def _outcome(reply: wire.Reply) -> Contents | TransferError:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    return {name: ours[name] for name in _FROM_OUR_ENVIRONMENT if name in ours}
+    # It finds the program where this process did, whatever made it look there.
+    places = os.pathsep.join(place for place in sys.path if place)
+    return {name: ours[name] for name in _FROM_OUR_ENVIRONMENT if name in ours} | {
+        "PYTHONPATH": places
+    }
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
@@ -281,9 +314,11 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 class Openers:
     """The openers of a receiver; each connection has one of them, to its end."""
 
-    def __init__(self, count: int, directory: Path, desk: Callable[[], Desk]) -> None:
+    def __init__(
+        self, count: int, directory: Path, offer_ttl: float, desk: Callable[[], Desk]
+    ) -> None:
         """Prepare ``count`` processes, or with none the thread that works with ``desk``."""
-        self.children = [Child(directory) for _ in range(count)]
+        self.children = [Child(directory, offer_ttl) for _ in range(count)]
         self._desk = desk
         self._clients = itertools.count(1)
         self._thread: Thread | None = None
@@ -308,6 +343,9 @@ class Openers:
 
     def for_client(self) -> tuple[int, Opener]:
         """Return a number for a connection, and the opener that has least to do."""
+        client = next(self._clients)
         if self._thread is not None:
-            return next(self._clients), self._thread
-        return next(self._clients), min(self.children, key=lambda each: each.clients)
+            return client, self._thread
+        child = min(self.children, key=lambda each: each.clients)
+        child.expect(client)
+        return client, child

@@ -1,9 +1,9 @@
 """A process that opens deliveries for a receiver: ``python -m medportal.transfer.opener_process``.
 
-It reads requests from standard input and answers on standard output, one after another, until its
-input ends, which is when the receiver is gone. Its argument is the directory of the partners'
-descriptors. It has no key of the institution, no password and no database: what is parsed here
-was written by others.
+It reads requests from standard input and answers on standard output until its input ends, which
+is when the receiver is gone. Its arguments are the directory of the partners' descriptors, and for
+how many seconds offers are good. It is given no key of the institution, no password and no
+database: what is parsed here was written by others.
 """
 
 import os
@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 from medportal.pki.layout import load_profiles
@@ -26,18 +25,19 @@ CHUNK = 1 << 18
 LOOK_EVERY = 4
 """After how many deliveries new requests are looked for: keys go before what is to be opened."""
 
-FORGET_EVERY = 5.0
+FORGET_EVERY = 1.0
 """Seconds of quiet after which old keys are looked for."""
 
 
 class Process:
-    """Reads, works, answers."""
+    """Reads, works, answers. Partners take turns: a delivery of each, however many wait."""
 
     def __init__(self, desk: Desk, taking: int, giving: int) -> None:
         """Work with the desk for whoever writes to ``taking`` and reads from ``giving``."""
         self._desk, self._taking, self._giving = desk, taking, giving
         self._frames = wire.frames()
-        self._waiting: deque[wire.Open] = deque()
+        self._partners: dict[int, str] = {}
+        self._waiting: dict[str, deque[wire.Open]] = {}
         self._ended = False
 
     def run(self) -> None:
@@ -61,58 +61,86 @@ class Process:
     def _one(self, request: wire.Request) -> None:
         match request:
             case wire.Begin(client, intro):
+                self._partners[client] = intro.binding.sender
                 self._desk.begin(client, intro)
             case wire.End(client):
                 self._desk.end(client)
+                self._drop(client)
             case wire.Make(number, client, count):
-                self._say([self._make(number, client, count)])
-            case wire.Open():
-                self._waiting.append(request)
+                self._say(self._make(number, client, count))
+            case wire.Open(_, client):
+                partner = self._partners.get(client, "")
+                self._waiting.setdefault(partner, deque()).append(request)
 
-    def _make(self, number: int, client: int, count: int) -> wire.Reply:
+    def _some(self) -> bytes:
+        replies = b""
+        for _ in range(LOOK_EVERY):
+            if self._waiting:
+                replies += self._open(self._next())
+        return replies
+
+    def _next(self) -> wire.Open:
+        """Take a delivery of the partner whose turn it is; the partner stands last then."""
+        partner, deliveries = next(iter(self._waiting.items()))
+        request = deliveries.popleft()
+        del self._waiting[partner]
+        if deliveries:
+            self._waiting[partner] = deliveries
+        return request
+
+    def _drop(self, client: int) -> None:
+        """Give back what waits of a connection that is gone."""
+        partner = self._partners.pop(client, "")
+        waiting = self._waiting.pop(partner, deque())
+        kept = deque(each for each in waiting if each.client != client)
+        if kept:
+            self._waiting[partner] = kept
+        for each in waiting:
+            if each.client == client:
+                self._say(wire.encode_reply(wire.Failed(each.request, None)))
+
+    def _make(self, number: int, client: int, count: int) -> bytes:
         try:
-            return wire.Made(number, tuple(self._desk.make(client, count)))
+            return wire.encode_reply(wire.Made(number, tuple(self._desk.make(client, count))))
         except KeyGone:
-            return wire.Failed(number, None)
+            return wire.encode_reply(wire.Failed(number, None))
 
-    def _some(self) -> Iterator[wire.Reply]:
-        for _ in range(min(LOOK_EVERY, len(self._waiting))):
-            yield self._open(self._waiting.popleft())
-
-    def _open(self, request: wire.Open) -> wire.Reply:
+    def _open(self, request: wire.Open) -> bytes:
         number = request.request
         try:
             contents = self._desk.open(request.client, request.key, request.sealed)
+            return wire.encode_reply(wire.Read(number, contents))
         except KeyGone:
-            return wire.Failed(number, None)
+            failed = wire.Failed(number, None)
         except ReceiverBusy as error:
-            return wire.Failed(number, None, type(error).__name__)
+            failed = wire.Failed(number, None, type(error).__name__)
         except TransferError as error:
-            return wire.Failed(number, error.code)
+            failed = wire.Failed(number, error.code)
         except Exception as error:
             # What is wrong here is no fault of the partner's: the record is asked for anew.
-            return wire.Failed(number, None, type(error).__name__)
-        return wire.Read(number, contents)
+            failed = wire.Failed(number, None, type(error).__name__)
+        return wire.encode_reply(failed)
 
-    def _say(self, replies: Iterator[wire.Reply] | list[wire.Reply]) -> None:
-        left = memoryview(b"".join(map(wire.encode_reply, replies)))
+    def _say(self, reply: bytes) -> None:
+        left = memoryview(reply)
         while left:
             left = left[os.write(self._giving, left) :]
 
 
-def main(directory: str) -> None:
+def main(directory: str, offer_ttl: str) -> None:
     """Work until the receiver is gone."""
-    # The receiver's service manager or terminal tells all of its processes to stop; this one is
-    # needed for as long as the receiver finishes what was delivered.
+    # The receiver's service manager tells all of its processes to stop; this one is needed for as
+    # long as the receiver finishes what was delivered.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     giving = os.dup(1)
     # What anything prints goes to the log, not between the replies.
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     peers = peer_of(TrustStore(Path(directory)), load_profiles().crl_limits)
     try:
-        Process(Desk(peers, content_problem), 0, giving).run()
+        Process(Desk(peers, content_problem, float(offer_ttl)), 0, giving).run()
     except BrokenPipeError:
         return  # The receiver is gone.
     except Exception as error:
@@ -121,4 +149,4 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -5,17 +5,18 @@ opener; what the opener says is not trusted by the receiver beyond its meaning: 
 strangers wrote.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medportal.core import canonical
+from medportal.core.clock import from_micros, to_micros
+from medportal.delivery.states import DeliveryReason
 from medportal.transfer.errors import Code, FrameError
 from medportal.transfer.framing import MAX_FRAME, FrameBuffer, encode_frame
 from medportal.transfer.payload import Contents, Introduction, Sealed
 from medportal.transfer.transcript import Binding
 
-LIMIT = MAX_FRAME + 16 * 1024
+LIMIT = MAX_FRAME + 32 * 1024
 """Greatest length in bytes: a record's frame and what is said of it beside it."""
 
 
@@ -98,7 +99,7 @@ def encode_request(request: Request) -> bytes:
     match request:
         case Begin(client, intro):
             plain = [*intro.binding.plain(), intro.session, list(intro.chain), intro.crl]
-            return _frame(["begin", client, *plain])
+            return _frame(["begin", client, to_micros(intro.at), *plain])
         case End(client):
             return _frame(["end", client])
         case Make(number, client, count):
@@ -113,10 +114,11 @@ def decode_request(body: bytes) -> Request:
     kind, *rest = canonical.decode(body)
     match kind:
         case "begin":
-            client, sender, receiver, channel, sender_leaf, receiver_leaf, *more = rest
+            client, at, sender, receiver, channel, sender_leaf, receiver_leaf, *more = rest
             session, chain, crl = more
             binding = Binding(sender, receiver, channel, sender_leaf, receiver_leaf)
-            return Begin(client, Introduction(session, binding, tuple(chain), crl))
+            intro = Introduction(session, binding, tuple(chain), crl, from_micros(at))
+            return Begin(client, intro)
         case "end":
             return End(*rest)
         case "make":
@@ -144,15 +146,20 @@ def decode_reply(body: bytes) -> Reply:
         value = canonical.decode(body)
     except canonical.NotCanonical as error:
         raise FrameError(Code.MALFORMED, "no reply of an opener") from error
+    if not isinstance(value, list) or type(value[1:2] and value[1]) is not int:
+        raise FrameError(Code.MALFORMED, "no reply of an opener")
     match value:
         case ["made", int(number), list(keys)] if all(map(_is_key, keys)):
             return Made(number, tuple((key, public) for key, public in keys))
-        case ["read", int(number), *fields] if _are_contents(fields):
+        case ["read", int(number), *fields] if _are_contents(*fields):
             return Read(number, Contents(*fields))
         case ["failed", int(number), str(code), str(kind)] if _is_failure(code, kind):
             return Failed(number, Code(code) if code else None, kind)
     raise FrameError(Code.MALFORMED, "no reply of an opener")
 
+
+PUBLIC_LENGTH = 1216
+"""Bytes of a one-use public key: ML-KEM-768's and X25519's."""
 
 _CONTENTS = {
     "digest": bytes,
@@ -172,6 +179,7 @@ def _is_key(value: Any) -> bool:
         and len(value) == 2
         and type(value[0]) is int
         and type(value[1]) is bytes
+        and len(value[1]) == PUBLIC_LENGTH
     )
 
 
@@ -179,10 +187,18 @@ def _is_failure(code: str, kind: str) -> bool:
     return (not code or code in {*Code}) and (not kind or kind.isidentifier()) and len(kind) < 64
 
 
-def _are_contents(fields: Sequence[Any]) -> bool:
+def _are_contents(*fields: Any) -> bool:
     kinds = _CONTENTS.values()
-    return len(fields) == len(kinds) and all(
-        type(value) is kind for value, kind in zip(fields, kinds, strict=True)
+    if len(fields) != len(kinds) or any(
+        type(value) is not kind for value, kind in zip(fields, kinds, strict=True)
+    ):
+        return False
+    contents = Contents(*fields)
+    refused = bool(contents.unsigned or contents.unfit)
+    return (
+        len(contents.digest) == 32
+        and {contents.unsigned, contents.unfit} <= {"", *DeliveryReason}
+        and refused != bool(contents.packed)
     )
 
 

@@ -26,6 +26,9 @@ from medportal.transfer.transcript import Binding
 MAX_PAYLOAD = 1_000_000
 """Greatest payload in bytes that fits a frame with its delivery statement and sealing."""
 
+MOST_SAID = 1_000
+"""Greatest length in characters of scheme, number, name and birth date beside the content."""
+
 _RECEIPT: Mapping[str, type] = {
     "sender": str,
     "receiver": str,
@@ -91,13 +94,15 @@ def delivery_fields(
 class Introduction:
     """What is the same for every record of one connection, as its handshake proved it.
 
-    ``chain`` is the exchange chain of the sender, ``crl`` the list that came with it, both in DER.
+    ``chain`` is the exchange chain of the sender, ``crl`` the list that came with it, both in DER;
+    they were found good at ``at``, and are not looked at again while the connection lasts.
     """
 
     session: bytes
     binding: Binding
     chain: tuple[bytes, ...] = field(repr=False)
     crl: bytes = field(repr=False)
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,8 @@ class Contents:
     """What was in a delivery, as far as it can be told without the keys shared with the partner.
 
     ``unsigned`` and ``unfit`` are reason codes, empty where author's statement and content are in
-    order; ``packed`` is the parcel as the inbox keeps it, empty where either is not.
+    order; ``packed`` is the parcel as the inbox keeps it, empty where either is not. The four texts
+    beside it are no longer than ``MOST_SAID``, or empty where the parcel's are.
     """
 
     digest: bytes = field(repr=False)
@@ -147,7 +153,8 @@ def open_delivery(
     sender produces it. What follows is answered with a signed receipt:
 
     4. The author's statement verifies and is about this content and this sender.
-    5. The content is in order and is about the parcel's number.
+    5. The content is in order and is about the parcel's number, and what the parcel says beside
+       the content is of a length that somebody's name and number have.
     """
     parcel, delivery = unpack(key.open(delivered.sealed, delivered.info))  # 1, 2
     digest = hashlib.sha256(parcel.content).digest()
@@ -156,15 +163,19 @@ def open_delivery(
     if said != delivery_fields(intro.session, digest, intro.binding, tid, delivered.offer):
         raise ProtocolError(Code.DELIVERY, tid=tid)
     unsigned = _statement_problem(parcel, digest, intro.crl, peer, now)  # 4
-    unfit = check_content(parcel)  # 5
+    texts = (parcel.scheme, parcel.number, parcel.name, parcel.birth)
+    kept = [text if len(text) <= MOST_SAID else "" for text in texts]
+    scheme, number, name, birth = kept
+    fits = tuple(kept) == texts
+    unfit = check_content(parcel) if fits else DeliveryReason.CONTENT_INVALID  # 5
     return Contents(
         digest=digest,
         unsigned=unsigned,
         unfit=unfit,
-        scheme=parcel.scheme,
-        number=parcel.number,
-        name=parcel.name,
-        birth=parcel.birth,
+        scheme=scheme,
+        number=number,
+        name=name,
+        birth=birth,
         packed=b"" if unsigned or unfit else parcel.to_bytes(),
     )
 

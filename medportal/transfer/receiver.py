@@ -11,6 +11,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -49,9 +50,6 @@ from medportal.transfer.turns import Turns
 
 log = structlog.get_logger()
 BUSY_AFTER_MS = 2_000
-
-READ = 32
-"""How many records of one connection are opened in one go, before others have their turn."""
 
 STRANGERS_RATE, STRANGERS_BURST = 0.2, 20.0
 """How many refusals of strangers a second, and at once, are logged and audited."""
@@ -410,7 +408,7 @@ class Reception:
                 self._work.start(self._peer_head(effect))
             case ev.Established():
                 log.info("partner ready", partner=self.peer.institution)
-                self._opener.begin(self._client, introduction(self.talk.session))
+                self._opener.begin(self._client, introduction(self.talk.session, utcnow()))
                 self._work.start(self._remember_crl())
             case ev.Ask(question):
                 self._service.answerer.add(self.peer.institution, question, self._answered)
@@ -474,13 +472,11 @@ class Reception:
 
     async def _read_accepted(self) -> None:
         accepted, self._accepted = self._accepted, []
-        for start in range(0, len(accepted), READ):
-            some = accepted[start : start + READ]
-            for accept, outcome in zip(some, await self._read(some), strict=True):
-                if isinstance(outcome, TransferError):
-                    self._settled(accept.tid, outcome)
-                else:
-                    self._service.committer.add(outcome, partial(self._settled, accept.tid))
+        for accept, outcome in zip(accepted, await self._read(accepted), strict=True):
+            if isinstance(outcome, TransferError):
+                self._settled(accept.tid, outcome)
+            else:
+                self._service.committer.add(outcome, partial(self._settled, accept.tid))
 
     async def _read(self, accepted: Sequence[ev.Accept]) -> list[AcceptedRecord | TransferError]:
         """Have records opened; what a sound sender does not make is returned as its error."""
@@ -516,11 +512,11 @@ class Reception:
             self.talk.post(ev.Refused(tid, outcome.code))
 
 
-def introduction(session: Receiver) -> payload.Introduction:
-    """Return what an opener is told of a connection whose handshake is done."""
+def introduction(session: Receiver, now: datetime) -> payload.Introduction:
+    """Return what an opener is told of a connection whose handshake is done ``now``."""
     hello = decode(session.hello)
     assert isinstance(hello, Hello) and session.binding is not None
-    return payload.Introduction(session.session, session.binding, hello.chain, session.crl)
+    return payload.Introduction(session.session, session.binding, hello.chain, session.crl, now)
 
 
 def _key_of(accept: ev.Accept) -> Key:

@@ -396,7 +396,7 @@ def received(
     """Open, read and judge a delivery, as opener and receiver do between them."""
     assert receiver.binding is not None and receiver.key is not None
     assert isinstance(accept.key, kem.OneUseKey)
-    intro = payload.Introduction(receiver.session, receiver.binding, (), receiver.crl)
+    intro = payload.Introduction(receiver.session, receiver.binding, (), receiver.crl, WALL)
     delivered = payload.Sealed(accept.tid, accept.offer, accept.info, accept.sealed)
     contents = payload.open_delivery(delivered, accept.key, intro, receiver.key, lab, check, WALL)
     return payload.judge(contents, accept, receiver.binding, NAMES)

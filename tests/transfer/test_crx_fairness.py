@@ -66,7 +66,12 @@ async def gated(house: House, *others: House) -> Any:
     made = receiver_service(house.keys, house.engine, settings)
     gate = Gate(made.needs.store)
     peers = peer_of(house.keys.trusted, house.keys.crl_limits)
-    openers = Openers(0, house.keys.places.pki, lambda: Desk(peers, gate.check_content))
+    openers = Openers(
+        0,
+        house.keys.places.pki,
+        PATIENT.offer_ttl,
+        lambda: Desk(peers, gate.check_content, PATIENT.offer_ttl),
+    )
     needs = replace(made.needs, store=gate, openers=openers)
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     service = ReceiverService(needs)
