@@ -303,7 +303,8 @@ def _value(one: Observation, shown: Shown) -> dict[str, str | None]:
         system = BLOOD_TYPE if one.code == BLOOD_TYPE_CODE else ANSWER
         answer = one.value.code
         return {
-            "answer": _coding(system, answer),
+            # Whoever writes an answer chooses it: none of them is kept.
+            "answer": _coding.__wrapped__(system, answer),
             "answered": text(answer),
             "meaning": _meaning(shown),
         }

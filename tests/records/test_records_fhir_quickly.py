@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -216,11 +216,13 @@ def test_a_member_that_is_null_is_none_that_is_absent(content: bytes, name: str)
 
 def test_a_member_named_twice_is_called_so_though_quick_reading_sees_one(content: bytes) -> None:
     for old, new in (
-        (b'"status":"final"', b'"status":"final","status":"final"'),
         (b'"type":"collection"', b'"type":"x","type":"collection"'),
-        (b'"gender":', b'"gender":"other","gender":'),
+        (b'"name":', b'"name":[],"name":'),
+        (b'"status":', b'"status":"x","status":'),
+        (b'"unit":', b'"unit":"x","unit":'),
     ):
-        assert not agree(content.replace(old, new)) or old not in content
+        assert old in content
+        assert not agree(content.replace(old, new))
 
 
 @settings(deadline=None, max_examples=300)
@@ -256,10 +258,11 @@ plain = st.recursive(
 
 @given(plain, texts, texts)
 def test_a_form_is_written_like_its_value(value: Any, name: str, filled: str) -> None:
-    form = Form({"whole": [value], name: Gap("gap")}) if value not in ([], {}) else Form(value)
-    whole = {"whole": [value], name: filled} if value not in ([], {}) else None
-    if whole is not None and not _has_empty(value):
-        assert form.fill(gap=exact_json.text(filled)).encode() == exact_json.encode(whole)
+    # A form leaves out what holds nothing; no record has an empty list or map.
+    assume(not _has_empty(value))
+    form = Form({"whole": [value], name: Gap("gap")})
+    whole = {"whole": [value], name: filled}
+    assert form.fill(gap=exact_json.text(filled)).encode() == exact_json.encode(whole)
 
 
 def _has_empty(value: Any) -> bool:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -119,3 +119,30 @@ def test_logs_hold_nothing_personal(houses):
     logs = [path.read_text() for path in hospital.home.parent.glob("*/*.log")]
     assert all(log for log in logs)
     assert not any(word in log for log in logs for word in ("17645234", "Amanda", "1980-02-03"))
+
+
+def test_a_receiver_that_is_killed_leaves_no_opener_behind(houses):
+    hospital, laboratory, port = houses
+    with (
+        process("receive", hospital, port) as receiver,
+        process("send", laboratory, port),
+    ):
+        laboratory.queue("hospital")
+        wait_for(lambda: len(hospital.inbox()) == 1)
+        (opener,) = children_of(receiver.running.pid)
+        receiver.kill()
+        wait_for(lambda: not Path(f"/proc/{opener}").exists())
+        receiver.start()
+        laboratory.queue("hospital")
+        wait_for(lambda: len(hospital.inbox()) == 2)
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the processes that a process has started and that run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # It ended while we looked.
+            pid, rest = stat.parent.name, stat.read_text().rpartition(")")[2].split()
+            if int(rest[1]) == parent:
+                found.append(int(pid))
+    return found
