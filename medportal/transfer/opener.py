@@ -31,6 +31,9 @@ Delivery = tuple["Key", Sealed]
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds before an opener that ended is started again."""
 
+BEGIN_WITHIN = 20.0
+"""Seconds for which the receiver waits for its openers before it listens."""
+
 PATIENCE = 60.0
 """Seconds of silence after which an opener that owes an answer is ended."""
 
@@ -132,7 +135,7 @@ class Child:
         self._heard = 0.0
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
-        self.started = asyncio.Event()
+        self.spawned, self.tried = asyncio.Event(), asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -228,6 +231,7 @@ class Child:
             except Exception as error:
                 # Whatever it is: without openers the receiver takes nothing.
                 log.error("an opener cannot be used", kind=type(error).__name__)
+            self.tried.set()
             wait = FIRST_WAIT if clock() - began > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
             await asyncio.sleep(wait)
 
@@ -242,7 +246,7 @@ class Child:
             start_new_session=True,
         )
         self._process = process
-        self.started.set()
+        self.spawned.set()
         try:
             for client, intro in self._intros.items():
                 self._tell(wire.Begin(client, intro))
@@ -260,6 +264,7 @@ class Child:
         frames = wire.frames()
         while data := await process.stdout.read(_CHUNK):
             self._heard = asyncio.get_running_loop().time()
+            self.tried.set()
             for body in frames.feed(data):
                 reply = wire.decode_reply(body)
                 asked = self._asked.get(reply.request)
@@ -311,6 +316,12 @@ def _kill(process: asyncio.subprocess.Process) -> None:
         process.kill()
 
 
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Openers:
     """The openers of a receiver; each connection has one of them, to its end."""
 
@@ -326,20 +337,30 @@ class Openers:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start them; end them afterwards."""
-        tasks: list[asyncio.Task[Any]] = []
-        if not self.children:
-            self._thread = Thread(self._desk())
-            tasks.append(asyncio.create_task(self._thread.forget_old()))
-        tasks += [asyncio.create_task(child.run()) for child in self.children]
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(child.run()) for child in self.children
+        ]
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_WAIT):
-                    await asyncio.gather(*(child.started.wait() for child in self.children))
+            if not await self._have_begun():
+                await _end(tasks)
+                self._thread = Thread(self._desk())
+                tasks = [asyncio.create_task(self._thread.forget_old())]
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
+
+    async def _have_begun(self) -> bool:
+        """Wait until the processes answer; tell whether they are what is to be used.
+
+        Where none may be started, as in a sandbox, or where one ends before it has said a word, a
+        thread does the work. One that is slow is waited for no longer than it takes to ask it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_WITHIN):
+                await asyncio.gather(*(child.tried.wait() for child in self.children))
+        if self.children and not any(child.pid for child in self.children):
+            log.error("no opener can be started: a thread of the receiver does their work")
+        return any(child.pid for child in self.children)
 
     def for_client(self) -> tuple[int, Opener]:
         """Return a number for a connection, and the opener that has least to do."""

@@ -41,7 +41,8 @@ class Process:
         self._ended = False
 
     def run(self) -> None:
-        """Work until the input ends."""
+        """Say that we are there, and work until the input ends."""
+        self._say(wire.encode_reply(wire.Made(0, ())))
         while not self._ended:
             self._take(FORGET_EVERY if not self._waiting else 0.0)
             self._desk.forget_old()

@@ -59,7 +59,10 @@ Request = Begin | End | Make | Open
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Keys: the number and the public half of each."""
+    """Keys: the number and the public half of each.
+
+    Request 0, which nobody makes, is the opener's greeting.
+    """
 
     request: int
     keys: tuple[tuple[int, bytes], ...] = field(repr=False)

@@ -368,6 +368,23 @@ def test_an_opener_leaves_signals_to_its_receiver(trio: Trio) -> None:
     run(signals())
 
 
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
+def test_where_no_opener_can_be_started_a_thread_does_its_work(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    _hospital, laboratory, _clinic = trio.houses
+    laboratory.queue("hospital", count=3)
+    monkeypatch.setattr(opener_module.sys, "executable", program)
+
+    async def exchange() -> None:
+        async with serving(trio) as service, sending(laboratory):
+            (child,) = service.needs.openers.children
+            await until(lambda: is_delivered(laboratory))
+            assert child.pid is None
+
+    run(exchange())
+
+
 def test_an_opener_runs_nothing_from_where_it_was_started(
     trio: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,7 +455,7 @@ async def child_running(command: tuple[str, ...], work: Callable[[Child], Any]) 
     child._command = command
     task = asyncio.create_task(child.run())
     try:
-        await child.started.wait()
+        await child.spawned.wait()
         await work(child)
     finally:
         task.cancel()
