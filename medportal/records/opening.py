@@ -423,7 +423,8 @@ def verify_author(
         institution=origin,
         crl_limits=keys.crl_limits,
         taken_in=at,
-        known_crl_der=authority.lists,
+        # Before the first handshake under a next authority no list of it is held but this one.
+        known_crl_der=(*authority.lists, signed.crl_der),
     )
     return statement.read_statement(
         stated,

@@ -159,7 +159,9 @@ class PkiPeer:
             institution=self.institution,
             crl_limits=self.limits,
             taken_in=now,
-            known_crl_der=lists,
+            # Of a next authority, under which the author was certified since the handshake, no list
+            # is held yet but the one that the statement carries.
+            known_crl_der=(said.crl_der, *lists),
         )
         return self._followed(leaf)
 

@@ -62,19 +62,19 @@ def roll(house):
 
 async def until(done):
     """Wait until something is so; how long is no part of any claim."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while not done():
             await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def running(hospital, laboratory):
+async def running(hospital, laboratory, longest=1.0):
     """Run both services; connections are short, so that new ones are made all the time."""
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     receiver = receiver_service(
         hospital.keys, hospital.engine, ReceiverSettings(hospital.id, "127.0.0.1:0")
     )
-    settings = SenderSettings(laboratory.id, longest_connection=1.0, first_wait=0.05)
+    settings = SenderSettings(laboratory.id, longest_connection=longest, first_wait=0.05)
     sender = sender_service(laboratory.keys, laboratory.engine, settings)
     tasks = [asyncio.create_task(receiver.run(stop, lambda _, number: port.set_result(number)))]
     laboratory.trust(hospital, f"127.0.0.1:{await port}")
@@ -121,6 +121,23 @@ def test_no_record_is_lost_while_everything_is_renewed(houses):
         partner = one.keys.trusted.get(other.id)
         assert partner.link.public_key() == other.store.ca.public_key()
         assert partner.ca.public_key() != other.store.ca.public_key()
+
+
+def test_a_record_signed_under_the_next_authority_passes_over_an_older_connection(houses):
+    hospital, laboratory = houses
+
+    async def run():
+        async with running(hospital, laboratory, longest=600):
+            laboratory.queue("hospital")
+            await until(lambda: delivered(laboratory) == 1)
+            roll(laboratory)
+            laboratory.queue("hospital", count=3)
+            await until(lambda: all(row.settled_at for row in laboratory.outbox().values()))
+
+    asyncio.run(run())
+    # Of that authority the hospital has heard in no handshake yet, nor of its list.
+    assert hospital.keys.trusted.get(laboratory.id).link is None
+    assert {row.reason for row in laboratory.outbox().values()} == {"registered"}
 
 
 def test_both_services_run_without_the_authoritys_key(houses):
